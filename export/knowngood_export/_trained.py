@@ -1,13 +1,29 @@
-"""What training leaves behind and every export starts from: ``model.pt`` in memory."""
+"""What training leaves behind and every export starts from: ``model.pt``, in memory and as a file.
+
+The file is a torch checkpoint of plain tensors and one JSON text: it is read with
+``weights_only=True``, so that opening a model runs no code of its maker.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import pickle
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from knowngood._manifest import Evaluation, Provenance
-from knowngood._network import Network
+import torch
 from numpy.typing import NDArray
+
+from knowngood._atomic import write_with
+from knowngood._errors import ModelFileError
+from knowngood._manifest import Evaluation, Manifest, Provenance
+from knowngood._network import Activation, Dense, Network
+
+FILE_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -41,3 +57,139 @@ class TrainedModel:
     calibration: CalibrationSet
     provenance: Provenance
     evaluation: Evaluation
+
+
+def save_model(path: str | Path, model: TrainedModel) -> None:
+    """Write ``model.pt``; an older file stays as it was if anything fails.
+
+    Raises:
+        UsageError: the folder does not exist or cannot be written, or the disk is full.
+    """
+    tensors = {f"calibration/{name}": a for name, a in vars(model.calibration).items()}
+    networks = (model.network, *model.baselines)
+    for index, network in enumerate(networks):
+        tensors |= _layer_tensors(index, network)
+    description = {
+        "knowngood_trained_model": FILE_VERSION,
+        "networks": [_describe(network, model) for network in networks],
+        "sha256": _digest(tensors),
+    }
+    checkpoint: dict[str, Any] = {name: torch.from_numpy(a) for name, a in tensors.items()}
+    checkpoint["description"] = json.dumps(description, allow_nan=False)
+    write_with(path, lambda stream: torch.save(checkpoint, stream))
+
+
+def load_model(path: str | Path) -> TrainedModel:
+    """Read what ``save_model`` wrote.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or not a model of knowngood's training.
+    """
+    checkpoint = _load_checkpoint(Path(path))
+    try:
+        return _read(checkpoint, str(path))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"{path} is damaged or was not written by knowngood train ({error!r}); train again"
+        ) from error
+
+
+def _layer_tensors(index: int, network: Network) -> dict[str, NDArray[Any]]:
+    tensors: dict[str, NDArray[Any]] = {}
+    for number, layer in enumerate(network.layers):
+        tensors[f"{index}/{number}/weight"] = np.ascontiguousarray(layer.weight)
+        tensors[f"{index}/{number}/bias"] = np.ascontiguousarray(layer.bias)
+    return tensors
+
+
+def _describe(network: Network, model: TrainedModel) -> dict[str, Any]:
+    manifest = Manifest(
+        screen=network.screen,
+        precision="fp32",
+        detector=network.detector,
+        widths=network.widths,
+        latent_layer=network.latent_layer,
+        provenance=model.provenance,
+        evaluation=model.evaluation,
+    )
+    activations = [[la.activation.kind, la.activation.alpha] for la in network.layers]
+    return {"manifest": manifest.to_json(), "activations": activations}
+
+
+def _digest(tensors: dict[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _load_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        ValueError,
+        EOFError,
+    ) as error:
+        raise ModelFileError(
+            f"{path} is no model.pt: it is damaged, or not a file of knowngood train. "
+            "Copy it again, or train again."
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("description"), str):
+        raise ModelFileError(
+            f"{path} is a torch file, but not a model of knowngood train; a torch autoencoder "
+            "trained elsewhere is exported from Python with knowngood_export.export_model"
+        )
+    return checkpoint
+
+
+def _read(checkpoint: dict[str, Any], name: str) -> TrainedModel:
+    description = json.loads(checkpoint.pop("description"))
+    version = description["knowngood_trained_model"]
+    if version != FILE_VERSION:
+        raise ModelFileError(
+            f"{name} has version {version}, this knowngood reads {FILE_VERSION}: update knowngood"
+        )
+    tensors = {key: tensor.numpy() for key, tensor in checkpoint.items()}
+    if _digest(tensors) != description["sha256"]:
+        raise ModelFileError(
+            f"{name} is damaged: its tensors do not fit their digest. Copy it again."
+        )
+    manifests = [Manifest.from_json(n["manifest"]) for n in description["networks"]]
+    networks = [
+        _read_network(index, manifest, described["activations"], tensors)
+        for index, (manifest, described) in enumerate(
+            zip(manifests, description["networks"], strict=True)
+        )
+    ]
+    prefix = "calibration/"
+    calibration = {k.removeprefix(prefix): a for k, a in tensors.items() if k.startswith(prefix)}
+    return TrainedModel(
+        network=networks[0],
+        baselines=tuple(networks[1:]),
+        calibration=CalibrationSet(**calibration),
+        provenance=manifests[0].provenance,
+        evaluation=manifests[0].evaluation,
+    )
+
+
+def _read_network(
+    index: int, manifest: Manifest, activations: list[Any], tensors: dict[str, NDArray[Any]]
+) -> Network:
+    layers = tuple(
+        Dense(
+            tensors[f"{index}/{number}/weight"],
+            tensors[f"{index}/{number}/bias"],
+            Activation(kind, alpha),
+        )
+        for number, (kind, alpha) in enumerate(activations)
+    )
+    return Network(manifest.screen, layers, manifest.latent_layer, manifest.detector)

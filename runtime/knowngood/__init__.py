@@ -1,1 +1,110 @@
-"""Placeholder for the package docstring."""
+"""knowngood: screens dies that pass every limit and yet are unlike good ones.
+
+    import knowngood
+
+    scorer = knowngood.load("model.onnx")          # engine by suffix; NumPy and one engine needed
+    lot = knowngood.read_lot("lot7.stdf.gz")       # values, schema, and one row per die attempt
+    result = scorer.score_lot(lot)                 # aligned by test; the model only downgrades
+    result.write("verdicts.csv")                   # with scores, reasons and contributing tests
+
+``Scorer.score`` takes bare arrays, once a touchdown. Nothing heavier than NumPy is imported before
+it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._errors import (
+    GateError,
+    InputError,
+    KnowngoodError,
+    MissingExtraError,
+    ModelFileError,
+    NotEnoughDataError,
+    OperatingPointError,
+    SchemaMismatchError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from ._contributions import Contribution
+    from ._judge import LotResult
+    from ._lot import Dies, Lot
+    from ._read_lot import merge_lots, read_lot
+    from ._schema import Purpose, Schema, Test
+    from ._score_result import ScoreResult
+    from ._scorer import Scorer, load
+    from ._verdict_table import VerdictTable, read_verdicts
+    from ._verdicts import Disposition, Reason, Verdict
+
+    __version__: str
+
+__all__ = [
+    "Contribution",
+    "Dies",
+    "Disposition",
+    "GateError",
+    "InputError",
+    "KnowngoodError",
+    "Lot",
+    "LotResult",
+    "MissingExtraError",
+    "ModelFileError",
+    "NotEnoughDataError",
+    "OperatingPointError",
+    "Purpose",
+    "Reason",
+    "Schema",
+    "SchemaMismatchError",
+    "ScoreResult",
+    "Scorer",
+    "Test",
+    "UsageError",
+    "Verdict",
+    "VerdictTable",
+    "__version__",
+    "load",
+    "merge_lots",
+    "read_lot",
+    "read_verdicts",
+]
+
+_MODULE_OF = {
+    "Contribution": "_contributions",
+    "Dies": "_lot",
+    "Disposition": "_verdicts",
+    "Lot": "_lot",
+    "LotResult": "_judge",
+    "Purpose": "_schema",
+    "Reason": "_verdicts",
+    "Schema": "_schema",
+    "ScoreResult": "_score_result",
+    "Scorer": "_scorer",
+    "Test": "_schema",
+    "Verdict": "_verdicts",
+    "VerdictTable": "_verdict_table",
+    "load": "_scorer",
+    "merge_lots": "_read_lot",
+    "read_lot": "_read_lot",
+    "read_verdicts": "_verdict_table",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("knowngood")
+    elif name in _MODULE_OF:
+        value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,23 @@ class Dies:
         return cls(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
 
 
+def die_keys(
+    lot: NDArray[np.object_],
+    wafer: NDArray[np.object_],
+    x: NDArray[np.int32],
+    y: NDArray[np.int32],
+    part_id: NDArray[np.object_],
+) -> Iterator[tuple[object, ...] | None]:
+    """What each row's die is known by: coordinates, else part id; None for a die with neither."""
+    for lot_id, wafer_id, die_x, die_y, part in zip(
+        lot, wafer, x.tolist(), y.tolist(), part_id, strict=True
+    ):
+        if die_x != NO_COORDINATE and die_y != NO_COORDINATE:
+            yield lot_id, wafer_id, die_x, die_y
+        else:
+            yield (lot_id, wafer_id, part) if part else None
+
+
 def mark_attempts(
     lot: NDArray[np.object_],
     wafer: NDArray[np.object_],
@@ -103,14 +120,8 @@ def mark_attempts(
     attempt = np.ones(len(lot), dtype=np.int32)
     is_final = np.ones(len(lot), dtype=np.bool_)
     last_row: dict[tuple[object, ...], int] = {}
-    for row, (lot_id, wafer_id, die_x, die_y, part) in enumerate(
-        zip(lot, wafer, x.tolist(), y.tolist(), part_id, strict=True)
-    ):
-        if die_x != NO_COORDINATE and die_y != NO_COORDINATE:
-            key: tuple[object, ...] = (lot_id, wafer_id, die_x, die_y)
-        elif part:
-            key = (lot_id, wafer_id, part)
-        else:
+    for row, key in enumerate(die_keys(lot, wafer, x, y, part_id)):
+        if key is None:
             continue
         previous = last_row.get(key)
         if previous is not None:

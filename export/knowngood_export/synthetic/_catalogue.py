@@ -46,7 +46,8 @@ class Family:
     Attributes:
         units: as STDF writes them, unscaled.
         centre: range of nominal values, drawn log-uniformly.
-        relative_sigma: range of sigma/centre, drawn log-uniformly.
+        relative_sigma: range of sigma/centre, drawn log-uniformly; where the response is
+            exponential, sigma follows from the exponent instead.
         moved_by: process factor → sensitivity of the family's typical test.
         response, curvature: shape, and the range of its parameter a.
         coded: values are whole numbers.
@@ -137,7 +138,7 @@ BLOCKS = (
     BlockKind("ADC_CODE", "code", 0.04),
     BlockKind("DAC_TRIM", "code", 0.03),
 )
-"""In test order; a short program has the first blocks' tests and few of the last."""
+"""In test order; a short program has the first blocks only."""
 
 
 @dataclass(frozen=True, slots=True)

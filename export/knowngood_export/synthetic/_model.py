@@ -75,12 +75,12 @@ class ProcessModel:
     @property
     def n_factors(self) -> int:
         """Process factors and one of each block."""
-        return self.loadings.shape[1]
+        return int(self.loadings.shape[1])
 
     @property
     def is_independent(self) -> NDArray[np.bool_]:
         """bool ``(n_tests,)``: tests that no factor moves."""
-        return self.shared_variance == 0
+        return np.equal(self.shared_variance, 0.0)
 
     @cached_property
     def limits(self) -> Float64:

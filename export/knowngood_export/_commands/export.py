@@ -1,0 +1,79 @@
+"""``knowngood export``: a trained model as ONNX and TFLite files, fp32 and int8."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from knowngood._commands._protocol import Command
+
+if TYPE_CHECKING:
+    from knowngood_export.export import ExportReport
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL.pt", help="what 'knowngood train' wrote")
+    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument(
+        "--formats", type=_names, default="onnx,tflite", metavar="LIST", help="onnx,tflite"
+    )
+    parser.add_argument(
+        "--precision", type=_names, default="fp32,int8", metavar="LIST", help="fp32,int8"
+    )
+    parser.add_argument(
+        "--fpr",
+        type=float,
+        metavar="SHARE",
+        help="yield loss the files score at unless told otherwise (the model's own)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip().lower() for name in text.split(",") if name.strip())
+
+
+def _run(args: argparse.Namespace) -> int:
+    from knowngood_export._trained import load_model
+    from knowngood_export.export import export_trained
+
+    report = export_trained(
+        load_model(args.model),
+        args.out,
+        args.formats,
+        args.precision,
+        args.fpr,
+        progress=not (args.quiet or args.json),
+    )
+    if args.json:
+        print(json.dumps(report.to_json(), indent=2))
+    elif not args.quiet:
+        print(_table(report))
+    return 0
+
+
+def _table(report: ExportReport) -> str:
+    lines = [
+        "form         file                    kB   seconds   score error (median, worst)   flips"
+    ]
+    for form in report.forms:
+        drift = form.drift
+        lines.append(
+            f"{form.form:<12} {form.path.name:<18} {form.n_bytes / 1000:>8,.0f} "
+            f"{form.conversion_s:>9.2f}   {drift.error_median:>12.1e}, {drift.error_worst:<12.1e} "
+            f"{drift.flips_good} of {drift.n_good} good, "
+            f"{drift.flips_defective} of {drift.n_defective} defective"
+        )
+    lines += [f"note: {note}" for note in report.notes]
+    lines.append(f"written to {report.forms[0].path.parent}")
+    return "\n".join(lines)
+
+
+command = Command(
+    name="export",
+    help="write a trained model as ONNX and TFLite, fp32 and int8",
+    configure=_configure,
+    run=_run,
+)

@@ -1,0 +1,81 @@
+"""The closing tables: what each form costs, how far it drifts, what it and the baselines find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from knowngood._bench import Latency
+from knowngood._manifest import Drift
+from knowngood._text_table import text_table
+from knowngood_quantize.yardstick import detection_at
+
+from ..comparison import REFERENCE, Comparison
+from ..export import ExportReport
+from ._lots import Planted
+
+YIELD_LOSSES = (0.005, 0.02)
+
+
+def closing_tables(
+    exported: ExportReport, latencies: Sequence[Latency], comparison: Comparison
+) -> str:
+    """Size, latency and drift per form; detection per form and baseline."""
+    return "\n\n".join([_forms(exported, latencies, comparison), _detection(comparison)])
+
+
+def _forms(exported: ExportReport, latencies: Sequence[Latency], comparison: Comparison) -> str:
+    batches = sorted({item.batch for item in latencies})
+    cost = {(item.contestant, item.batch): item.us_per_die for item in latencies}
+    header = ["form", "kB", *(f"µs/die @{b}" for b in batches)]
+    header += ["score error", "worst", "flips good", "flips bad", "yield loss"]
+    rows = []
+    for form in exported.forms:
+        name = form.path.name
+        rows.append(
+            [f"{name} [{_engine(form.drift)}]", f"{form.n_bytes / 1000:.0f}"]
+            + [f"{cost[name, b]:.2f}" for b in batches]
+            + _drift_cells(comparison.drift[name])
+            + [f"{comparison.yield_loss[name]:.2%}"]
+        )
+    note = "score error: relative to the trained network in float64, good dies, median and worst; "
+    note += "flips: verdicts per 10,000 dies that differ from its verdicts"
+    return text_table(header, rows) + "\n" + note
+
+
+def _engine(drift: Drift) -> str:
+    return drift.form.partition("(")[2].rstrip(")")
+
+
+def _drift_cells(drift: Drift) -> list[str]:
+    flips = (drift.flips_good / drift.n_good, drift.flips_defective / drift.n_defective)
+    return [
+        f"{drift.error_median:.1e}",
+        f"{drift.error_worst:.1e}",
+        *(f"{10_000 * share:.1f}" for share in flips),
+    ]
+
+
+def _detection(comparison: Comparison) -> str:
+    evaluation = comparison.evaluation
+    defects = list(dict.fromkeys(c.defect for c in evaluation.curves))
+    detectors = list(dict.fromkeys(c.detector for c in evaluation.curves))
+    short = {"broken_correlation": "broken corr."}
+    header = ["detection at equal yield loss"]
+    header += [f"{short.get(d, d)} @{loss:.1%}" for loss in YIELD_LOSSES for d in defects]
+    rows = [
+        [name if name != REFERENCE else "autoencoder (torch, float64)"]
+        + [
+            f"{detection_at(evaluation, name, d, loss):.1%}"
+            for loss in YIELD_LOSSES
+            for d in defects
+        ]
+        for name in detectors
+    ]
+    return text_table(header, rows) + f"\n{evaluation.how}"
+
+
+def found_of_planted(planted: Sequence[Planted]) -> str:
+    """How many of the hidden dies each form flagged in the screened lots."""
+    models = list(planted[0].flagged)
+    rows = [[p.defect, str(p.n_dies), *(str(p.flagged[m]) for m in models)] for p in planted]
+    return text_table(["hidden in the screened lots", "dies", *models], rows)

@@ -1,0 +1,182 @@
+"""What missing tests do to a score, measured on held-out good dies, and made up for.
+
+Good dies are scored again under masks of every size. Fewer tests give smaller extremes; but a
+network that expects what is missing leaves larger residuals elsewhere. Neither is the die's fault.
+For each number of tests present, `topk` gets a gain with which masked good dies are
+
+* no worse in the middle: their median score is at most that of complete dies, and
+* no worse in the tail: they exceed its high quantiles at most 1.5 times as often.
+
+Where both cannot be had without making masked dies look far better than they are, a score says
+too little about a die, and `min_present` leaves it unscored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowngood._forward import reconstruct, score_residual
+from knowngood._network import Head, Network
+
+from ._ranking import roc_auc
+
+Float32 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+DIES_PER_LEVEL = 600
+LEVEL_STEP = 1.15
+"""Masks of about the same size make a level: sizes 1, 2, 3 … then 15 % apart."""
+SHARED_LOSS = 1.5
+"""How much more often than complete dies masked ones may exceed a high quantile."""
+TAIL_QUANTILES = (0.9, 0.95, 0.98)
+AUC_RANGE = (0.25, 0.55)
+"""Masked against complete good dies; outside it a score no longer means the same."""
+LARGEST_SHARE = 0.5
+"""At most so many tests may be missing, unless good dies themselves miss more."""
+OWN_QUANTILE = 0.999
+OWN_MARGIN = 1.5
+"""What good dies miss, times this, may always be missing: another lot may miss a little more."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """Scores of good dies under masks of about one size, gain 1 / k.
+
+    Attributes:
+        n_present: tests present, the median over the dies.
+        scores: float32 ``(n,)``.
+    """
+
+    n_present: int
+    scores: Float32
+
+
+def equalise(
+    network: Network,
+    u: Float32,
+    present: Mask,
+    patterns: Mask | None,
+    max_missing: float | None,
+    rng: np.random.Generator,
+) -> Head:
+    """The network's head with ``present_gain`` and ``min_present`` learnt.
+
+    Args:
+        network: its head scores every number of tests, with a gain of 1 / k.
+        u: float32 ``(n_dies, n_tests)`` of held-out good dies, 0 where missing.
+        present: bool ``(n_dies, n_tests)``.
+        patterns: bool ``(n_patterns, n_tests)``, True where missing; None for prefixes and random.
+        max_missing: share of the tests that may be missing; None learns it.
+        rng: of the masks.
+    """
+    head, n_tests = network.screen.head, u.shape[1]
+    counts = present.sum(axis=1)
+    missed_by_good = np.quantile(n_tests - counts, OWN_QUANTILE, method="lower")
+    own = max(1, n_tests - math.ceil(OWN_MARGIN * missed_by_good))
+    usual = int(np.median(counts))
+    complete = counts >= usual
+    reference = _score(network, u[complete], present[complete])
+    masks = _masks(patterns, present, rng)
+    levels = _levels(network, u[complete], present[complete], masks, usual, rng)
+    if head.kind == "topk":
+        head = replace(head, present_gain=_gain(head, reference, levels, usual))
+    if max_missing is not None:
+        allowed = n_tests - int(max_missing * n_tests)
+    else:
+        allowed = min(own, _smallest_present(head, reference, levels, own))
+    return replace(head, min_present=max(1, min(allowed, n_tests)))
+
+
+def _score(network: Network, u: Float32, present: Mask) -> Float32:
+    u = np.where(present, u, np.float32(0))
+    residual = u - reconstruct(network, u, dtype=np.float32)
+    return score_residual(network.screen.head, residual, present, dtype=np.float32)
+
+
+def _masks(patterns: Mask | None, present: Mask, rng: np.random.Generator) -> Mask:
+    """Distinct masks, True where missing, that leave at least one test."""
+    made = _prefixes_and_random(present.shape[1], rng) if patterns is None else patterns
+    masks: Mask = np.unique(np.concatenate([made, ~present]), axis=0)
+    n_missing = masks.sum(axis=1)
+    partial: Mask = masks[(n_missing > 0) & (n_missing < present.shape[1])]
+    return partial
+
+
+def _prefixes_and_random(n_tests: int, rng: np.random.Generator) -> Mask:
+    """What stop-on-fail leaves, and tests missing here and there, of every size."""
+    sizes = np.unique(np.geomspace(1, max(1, n_tests * LARGEST_SHARE), 40).round().astype(int))
+    prefixes = np.arange(n_tests) >= n_tests - sizes[:, None]
+    ranks = rng.random((8 * len(sizes), n_tests)).argsort(axis=1).argsort(axis=1)
+    return np.concatenate([np.repeat(prefixes, 8, axis=0), ranks < np.repeat(sizes, 8)[:, None]])
+
+
+def _levels(
+    network: Network,
+    u: Float32,
+    present: Mask,
+    masks: Mask,
+    usual: int,
+    rng: np.random.Generator,
+) -> list[_Level]:
+    """From most to fewest tests present, all below ``usual``."""
+    n_missing = masks.sum(axis=1)
+    size_class = np.rint(np.log(n_missing) / np.log(LEVEL_STEP)).astype(int)
+    levels: dict[int, _Level] = {}
+    for size in np.unique(size_class):
+        of_size = masks[size_class == size]
+        die = np.resize(rng.permutation(len(u)), DIES_PER_LEVEL)
+        here = present[die] & ~of_size[rng.integers(len(of_size), size=DIES_PER_LEVEL)]
+        n_present = int(np.median(here.sum(axis=1)))
+        if 0 < n_present < usual and n_present not in levels:
+            scores = _score(network, u[die], here)
+            levels[n_present] = _Level(n_present, scores[np.isfinite(scores)])
+    return [levels[m] for m in sorted(levels, reverse=True) if len(levels[m].scores)]
+
+
+def _gain(head: Head, reference: Float32, levels: list[_Level], usual: int) -> Float32:
+    """float32 ``(n_tests + 1,)``: 1 / k from the usual count up, linear between levels."""
+    n_tests = len(head.residual_weight)
+    known = [(n_tests, 1.0), (usual, 1.0)]
+    known += [(level.n_present, _factor(reference, level.scores)) for level in levels]
+    at, factor = zip(*sorted(dict(reversed(known)).items()), strict=True)
+    gain: Float32 = (np.interp(np.arange(n_tests + 1), at, factor) / head.k).astype(np.float32)
+    return gain
+
+
+def _factor(reference: Float32, masked: Float32) -> float:
+    """What masked scores are multiplied by to be no worse in the middle nor in the tail."""
+    factors = [_ratio(np.median(reference), np.median(masked))]
+    for share in TAIL_QUANTILES:
+        beyond = np.quantile(masked, 1 - SHARED_LOSS * (1 - share))
+        factors.append(_ratio(np.quantile(reference, share), beyond))
+    return min(factors)
+
+
+def _ratio(reference: np.floating, masked: np.floating) -> float:
+    return float(reference / masked) if masked > 0 else 1.0
+
+
+def _smallest_present(head: Head, reference: Float32, levels: list[_Level], own: int) -> int:
+    """The fewest tests at which, and above which, scores of good dies mean the same."""
+    n_tests = len(head.residual_weight)
+    smallest = n_tests
+    for level in levels:
+        factor = head.present_gain[level.n_present] / head.present_gain[n_tests]
+        too_few = level.n_present < n_tests * (1 - LARGEST_SHARE)
+        if too_few or not _means_the_same(reference, level.scores * factor):
+            if level.n_present < own:
+                break
+            continue
+        smallest = level.n_present
+    return smallest
+
+
+def _means_the_same(reference: Float32, masked: Float32) -> bool:
+    if not AUC_RANGE[0] <= roc_auc(reference, masked) <= AUC_RANGE[1]:
+        return False
+    limit = np.quantile(reference, TAIL_QUANTILES[0])
+    return float((masked > limit).mean()) <= 2 * (1 - TAIL_QUANTILES[0])

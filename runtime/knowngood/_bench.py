@@ -1,0 +1,142 @@
+"""Latency of the whole job, raw values in → verdict out, on the device that runs this.
+
+Contestants are called in turn, round by round, so that whatever else the machine does falls on all
+of them alike. Medians and tails are reported: a tester waits for the slowest touchdown.
+"""
+
+from __future__ import annotations
+
+import gc
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._network import Screen
+from ._text_table import text_table
+
+BATCHES = (1, 8, 64, 256, 1000)
+ROUNDS = 20
+MIN_CALLS = 200
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time per call in µs over ``n_calls`` calls with ``batch`` dies each."""
+
+    contestant: str
+    batch: int
+    n_calls: int
+    median_us: float
+    p99_us: float
+    p999_us: float
+    worst_us: float
+
+    @property
+    def us_per_die(self) -> float:
+        """Median time per die."""
+        return self.median_us / self.batch
+
+
+def made_up_dies(screen: Screen, n_dies: int, seed: int = 0) -> NDArray[np.float32]:
+    """Dies to time with, float32 ``(n_dies, n_tests)``: each test normal around its centre."""
+    z = np.random.default_rng(seed).standard_normal((n_dies, screen.schema.n_tests))
+    values = screen.scaler.centre[0] + z / screen.scaler.inv_scale[0]
+    dies: NDArray[np.float32] = values.astype(np.float32)
+    return dies
+
+
+def time_contestants(
+    contestants: Mapping[str, Callable[[NDArray[np.float32]], object]],
+    values: NDArray[np.float32],
+    batches: Sequence[int] = BATCHES,
+    *,
+    seconds: float = 1.0,
+) -> list[Latency]:
+    """Time each contestant at each batch size, in turn, about ``seconds`` each.
+
+    Args:
+        contestants: by name, a function of values float32 ``(batch, n_tests)``.
+        values: at least as many dies as the largest batch.
+    """
+    latencies = []
+    for batch in batches:
+        dies = np.ascontiguousarray(values[:batch])
+        timings = _interleave({n: _bind(f, dies) for n, f in contestants.items()}, seconds)
+        latencies += [_summarise(name, batch, ns) for name, ns in timings.items()]
+    return latencies
+
+
+def _bind(
+    function: Callable[[NDArray[np.float32]], object], dies: NDArray[np.float32]
+) -> Callable[[], object]:
+    return lambda: function(dies)
+
+
+def _interleave(
+    calls: Mapping[str, Callable[[], object]], seconds: float
+) -> dict[str, NDArray[np.int64]]:
+    counts = {name: _calls_per_round(call, seconds) for name, call in calls.items()}
+    timings: dict[str, list[NDArray[np.int64]]] = {name: [] for name in calls}
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(ROUNDS):
+            for name, call in calls.items():
+                timings[name].append(_time_calls(call, counts[name]))
+    finally:
+        if enabled:
+            gc.enable()
+    return {name: np.concatenate(parts) for name, parts in timings.items()}
+
+
+def _calls_per_round(call: Callable[[], object], seconds: float) -> int:
+    call()
+    once = float(np.median(_time_calls(call, 5))) * 1e-9
+    return max(MIN_CALLS // ROUNDS, int(seconds / ROUNDS / max(once, 1e-7)))
+
+
+def _time_calls(call: Callable[[], object], n_calls: int) -> NDArray[np.int64]:
+    clock = time.perf_counter_ns
+    ns = np.empty(n_calls, dtype=np.int64)
+    call()  # the round's first call finds the caches full of another contestant
+    for i in range(n_calls):
+        start = clock()
+        call()
+        ns[i] = clock() - start
+    return ns
+
+
+def _summarise(name: str, batch: int, ns: NDArray[np.int64]) -> Latency:
+    median, p99, p999 = np.percentile(ns, (50, 99, 99.9)) / 1e3
+    return Latency(name, batch, len(ns), median, p99, p999, ns.max() / 1e3)
+
+
+def processor() -> str:
+    """The CPU's own name for itself, or what Python knows of it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def latency_table(latencies: Sequence[Latency]) -> str:
+    """The latencies as lines of text, a row per contestant and batch."""
+    header = ("", "dies", "median µs", "p99", "p99.9", "worst", "µs/die", "calls")
+    rows = [
+        [
+            m.contestant,
+            str(m.batch),
+            *(f"{t:.1f}" for t in (m.median_us, m.p99_us, m.p999_us, m.worst_us)),
+            f"{m.us_per_die:.2f}",
+            str(m.n_calls),
+        ]
+        for m in latencies
+    ]
+    return text_table(header, rows)

@@ -1,0 +1,219 @@
+"""``knowngood inspect``: what a model file or a lot says of itself."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from knowngood._errors import InputError
+
+from ._protocol import Command
+
+if TYPE_CHECKING:
+    from knowngood._model_file import ModelFile
+
+_MODEL_SUFFIXES = {".onnx", ".tflite", ".kgd", ".pt"}
+_STDF_SUFFIXES = {".stdf", ".std"}
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a model (.onnx, .tflite) or a lot")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run(args: argparse.Namespace) -> int:
+    path = Path(args.file)
+    is_model = path.suffix.lower() in _MODEL_SUFFIXES
+    facts = _model_facts(path) if is_model else _lot_facts(path)
+    if args.json:
+        print(json.dumps(facts, allow_nan=False))
+    else:
+        print("\n".join(_model_lines(facts) if is_model else _lot_lines(facts)))
+    return 0
+
+
+def _model_facts(path: Path) -> dict[str, Any]:
+    from knowngood._model_file import read_model
+    from knowngood.engines import engines_for
+
+    model = read_model(path)
+    manifest, screen = model.manifest, model.manifest.screen
+    return {
+        "file": str(path),
+        "kind": model.kind,
+        "bytes": len(model.data),
+        "sha256": model.digest,
+        "detector": manifest.detector,
+        "precision": manifest.precision,
+        "widths": list(manifest.widths),
+        "engines": list(engines_for(model.kind)),
+        "schema_digest": screen.schema.digest,
+        "schema": screen.schema.to_json(),
+        "groups": screen.scaler.groups[1:].tolist(),
+        "head": {
+            "kind": screen.head.kind,
+            "k": screen.head.k,
+            "min_present": screen.head.min_present,
+        },
+        "default_fpr": screen.default_fpr,
+        "operating_points": [asdict(point) for point in screen.operating_points],
+        **_history(model),
+    }
+
+
+def _history(model: ModelFile) -> dict[str, Any]:
+    manifest = model.manifest
+    return {
+        "drift": [asdict(drift) for drift in manifest.drift],
+        "evaluation": asdict(manifest.evaluation),
+        "provenance": asdict(manifest.provenance),
+    }
+
+
+def _model_lines(facts: dict[str, Any]) -> Iterable[str]:
+    schema, head = facts["schema"], facts["head"]
+    purpose = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in schema["purpose"].items() if v)
+    yield f"{facts['file']}: {facts['detector']} {facts['precision']}, .{facts['kind']}"
+    yield f"  size        {facts['bytes']:,} bytes, sha256 {facts['sha256']}"
+    yield f"  engines     {', '.join(facts['engines'])}"
+    yield f"  widths      {'-'.join(str(width) for width in facts['widths'])}"
+    yield f"  tests       {len(schema['tests'])}, schema {facts['schema_digest'][:12]}"
+    yield f"  made for    {purpose or 'not said'}"
+    yield f"  head        {head['kind']}{_describe_k(head)}, {head['min_present']} tests needed"
+    yield f"  groups      {len(facts['groups']) or 'one scaler for all sites'}"
+    for point in facts["operating_points"]:
+        yield _describe_point(point, facts["default_fpr"])
+    yield from _provenance_lines(facts["provenance"])
+    for drift in facts["drift"]:
+        yield _describe_drift(drift)
+
+
+def _describe_k(head: dict[str, Any]) -> str:
+    return f" (k = {head['k']})" if head["k"] else ""
+
+
+def _describe_point(point: dict[str, Any], default_fpr: float) -> str:
+    marks = [] if point["supported"] else ["unsupported"]
+    marks += ["default"] if np.isclose(point["fpr"], default_fpr) else []
+    return (
+        f"  yield loss  {point['fpr']:7.2%}: score ≤ {point['threshold']:.6g} passes "
+        f"({point['low']:.4g} to {point['high']:.4g}, {point['n_dies']:,} dies)"
+        + (f" — {', '.join(marks)}" if marks else "")
+    )
+
+
+def _provenance_lines(provenance: dict[str, Any]) -> Iterable[str]:
+    if provenance["created"]:
+        yield f"  trained     {provenance['created']}, seed {provenance['seed']}"
+    if provenance["n_train"]:
+        held_out = f"{provenance['n_held_out']:,} held out"
+        yield f"  good dies   {provenance['n_train']:,} trained on, {held_out}"
+    if provenance["dropped"]:
+        dropped = ", ".join(f"{n:,} {reason}" for reason, n in provenance["dropped"].items())
+        yield f"  left out    {dropped}"
+    if provenance["hold_out"]:
+        yield f"  held out    {provenance['hold_out']}"
+    for source in provenance["sources"]:
+        yield f"  lot         {source['name']} ({source['n_dies']:,} dies, {source['sha256'][:12]})"
+    for note in provenance["notes"]:
+        yield f"  note        {note}"
+
+
+def _describe_drift(drift: dict[str, Any]) -> str:
+    return (
+        f"  against fp32 {drift['form']}: score error median {drift['error_median']:.2g}, "
+        f"worst {drift['error_worst']:.2g}; flips {drift['flips_good']} of {drift['n_good']:,} "
+        f"good, {drift['flips_defective']} of {drift['n_defective']:,} defective dies"
+    )
+
+
+def _lot_facts(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise InputError(f"there is no file {path}")
+    names = [suffix.lower() for suffix in path.suffixes[-2:]]
+    return _stdf_facts(path) if _STDF_SUFFIXES & set(names) else _table_facts(path)
+
+
+def _stdf_facts(path: Path) -> dict[str, Any]:
+    from knowngood.stdf import summarise
+
+    summary = summarise(path)
+    return {
+        "file": str(path),
+        "kind": summary.facts.kind,
+        "lots": list(summary.lots),
+        "wafers": list(summary.wafers),
+        "dies": summary.n_dies,
+        "fails": summary.n_fails,
+        "dies_without_data": summary.n_dies_without_data,
+        "tests": summary.schema.n_tests,
+        "results": summary.n_results,
+        "sites": [list(site) for site in summary.sites],
+        "purpose": asdict(summary.schema.purpose),
+        "byte_order": summary.facts.byte_order,
+        "tester": summary.facts.tester,
+        "records": summary.facts.records,
+        "odd": list(summary.facts.odd),
+    }
+
+
+def _table_facts(path: Path) -> dict[str, Any]:
+    from knowngood._read_lot import read_lot
+
+    lot = read_lot(path)
+    present = ~np.isnan(lot.values)
+    sites = sorted(set(zip(lot.dies.head.tolist(), lot.dies.site.tolist(), strict=True)))
+    return {
+        "file": str(path),
+        "kind": lot.facts.kind,
+        "lots": list(dict.fromkeys(lot.dies.lot.tolist())),
+        "wafers": list(dict.fromkeys(lot.dies.wafer.tolist())),
+        "dies": len(lot.dies),
+        "fails": int(np.count_nonzero(lot.dies.tester_pass == 0)),
+        "dies_without_data": int(np.count_nonzero(~present.any(axis=1))),
+        "tests": lot.schema.n_tests,
+        "results": int(np.count_nonzero(present)),
+        "sites": [list(site) for site in sites],
+        "purpose": asdict(lot.schema.purpose),
+        "byte_order": lot.facts.byte_order,
+        "tester": lot.facts.tester,
+        "records": lot.facts.records,
+        "odd": list(lot.facts.odd),
+    }
+
+
+def _lot_lines(facts: dict[str, Any]) -> Iterable[str]:
+    purpose = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in facts["purpose"].items() if v)
+    yield f"{facts['file']}: a lot as {facts['kind'] or 'a table'}"
+    yield f"  dies        {facts['dies']:,}, {facts['fails']:,} failed at the tester"
+    if facts["dies_without_data"]:
+        yield f"              {facts['dies_without_data']:,} without a single result"
+    yield f"  tests       {facts['tests']:,}, {facts['results']:,} results"
+    yield f"  lots        {_shorten(facts['lots'])}"
+    yield f"  wafers      {_shorten(facts['wafers'])}"
+    yield f"  sites       {len(facts['sites'])}"
+    for name, value in (
+        ("tested as", purpose),
+        ("byte order", facts["byte_order"]),
+        ("tester", facts["tester"]),
+        ("records", ", ".join(f"{k} {n:,}" for k, n in facts["records"].items())),
+    ):
+        if value:
+            yield f"  {name:<11} {value}"
+    for odd in facts["odd"]:
+        yield f"  odd         {odd}"
+
+
+def _shorten(names: list[str]) -> str:
+    known = [name for name in names if name]
+    more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+    return ", ".join(known[:8]) + more or "not said"
+
+
+command = Command("inspect", "say what a model file or a lot holds", _configure, _run)

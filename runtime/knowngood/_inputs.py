@@ -1,0 +1,89 @@
+"""What ``Scorer.score`` accepts: arrays that can mean one thing only, or a clear refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import UsageError
+from ._network import POOLED_GROUP, Scaler
+
+
+def as_values(values: object, n_tests: int) -> NDArray[np.float32]:
+    """``values`` as native, aligned, C-contiguous float32 ``(n_dies, n_tests)``.
+
+    What is so already is returned as it is, anything else as a copy.
+
+    Real numbers of any width, byte order and strides are taken. Those wider than float32 are
+    rounded to it, the precision of STDF results; what exceeds its range becomes infinite, which
+    leaves the die unscored.
+
+    Raises:
+        UsageError: not a NumPy array, masked, not real numbers, or not ``(n_dies, n_tests)``.
+    """
+    if not isinstance(values, np.ndarray):
+        raise UsageError(
+            f"values must be a NumPy array of float32 (n_dies, {n_tests}), found "
+            f"{type(values).__name__}: its columns must be the model's tests in order "
+            "(scorer.schema.tests); knowngood.read_lot and score_lot align named tables"
+        )
+    if isinstance(values, np.ma.MaskedArray):
+        raise UsageError(
+            "values is a masked array; say that masked means missing: values.filled(np.nan)"
+        )
+    if values.dtype.kind not in "fiu":
+        raise UsageError(f"values must be real numbers, float32 at best, found {values.dtype}")
+    _check_shape(values, n_tests)
+    with np.errstate(over="ignore"):
+        return np.require(values, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _check_shape(values: NDArray[Any], n_tests: int) -> None:
+    if values.ndim == 1 and len(values) == n_tests:
+        raise UsageError(f"values has shape ({n_tests},): one die is values[np.newaxis, :]")
+    if values.ndim != 2:
+        raise UsageError(f"values must have shape (n_dies, {n_tests}), found {values.shape}")
+    if values.shape[1] != n_tests:
+        raise UsageError(
+            f"values has {values.shape[1]} tests, the model has {n_tests}: "
+            "give the model's tests in its order (scorer.schema.tests), NaN where one is missing"
+        )
+
+
+def as_rows(group: object, scaler: Scaler, n_dies: int) -> tuple[NDArray[np.int32], int]:
+    """Each die's row of the scaler, int32 ``(n_dies,)``, and how many groups were unknown.
+
+    A die without a group, or with one that the model was not trained for, is scaled by the pooled
+    row and counted; ``POOLED_GROUP`` asks for that row and is not counted.
+
+    Raises:
+        UsageError: ``group`` is not an integer array ``(n_dies,)``.
+    """
+    if group is None:
+        return np.zeros(n_dies, dtype=np.int32), n_dies
+    if not isinstance(group, np.ndarray) or group.dtype.kind not in "iu":
+        found = group.dtype if isinstance(group, np.ndarray) else type(group).__name__
+        raise UsageError(f"group must be an int32 array ({n_dies},), found {found}")
+    if group.shape != (n_dies,):
+        raise UsageError(f"group must have one entry per die, ({n_dies},), found {group.shape}")
+    rows = scaler.rows(group, n_dies)
+    return rows, int(np.count_nonzero((rows == 0) & (group != POOLED_GROUP)))
+
+
+def check_buffer(name: str, array: object, dtype: type[np.generic], n_dies: int) -> None:
+    """Refuse an output array that ``score_into`` cannot fill in place.
+
+    Raises:
+        UsageError: not a writable native array ``(n_dies,)`` of ``dtype``.
+    """
+    if (
+        not isinstance(array, np.ndarray)
+        or array.dtype != dtype
+        or array.shape != (n_dies,)
+        or not array.flags.writeable
+    ):
+        raise UsageError(
+            f"{name} must be a writable {np.dtype(dtype).name} array of shape ({n_dies},)"
+        )

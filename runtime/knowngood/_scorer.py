@@ -1,0 +1,382 @@
+"""``load`` and ``Scorer``: raw values in; scores, verdicts and reasons out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._contributions import Contribution, Residuals, explain
+from ._errors import ModelFileError, OperatingPointError, UsageError
+from ._inputs import as_rows, as_values, check_buffer
+from ._manifest import Manifest
+from ._model_file import ModelFile, parse_model, read_model
+from ._network import OperatingPoint, Screen
+from ._reasons import why_unscored
+from ._schema import Schema
+from ._score_result import ScoreResult
+from ._verdicts import UNSCORED_SCORE, Reason, Verdict
+from .engines import Engine, open_engine
+
+if TYPE_CHECKING:
+    from ._judge import LotResult
+    from ._lot import Lot
+
+BLOCK = 4096
+"""Dies given to an engine at once: bounds its memory, however large the lot."""
+_REJECT = np.array(Verdict.REJECT, dtype=np.int8)
+_FLOAT32 = np.dtype(np.float32)
+_SMALL = np.full(BLOCK, 2.0**-20, dtype=np.float32)
+"""A sum of scores weighted by this overflows for no finite scores, and one NaN or infinity makes it
+so: the cheapest test of a small batch."""
+
+
+def load(
+    path: str | Path,
+    *,
+    engine: str | None = None,
+    fpr: float | None = None,
+    extrapolate: bool = False,
+    check: bool = True,
+) -> Scorer:
+    """Load a model file.
+
+    Args:
+        path: a ``.onnx`` or ``.tflite`` exported by knowngood.
+        engine: "onnxruntime", "litert" or "tflite"; the first installed one that runs the file if
+            None.
+        fpr: operating point, the nominal yield loss on good dies; the file's default if None.
+        extrapolate: take an operating point that too few dies support.
+        check: score a few made-up dies first, and refuse a graph that does not behave.
+
+    Raises:
+        ModelFileError: the file is missing, damaged or foreign, or the engine refuses it.
+        OperatingPointError: the file has no such operating point, or does not support it.
+        UsageError: the engine does not exist or does not run this kind of file.
+        MissingExtraError: the engine's package is not installed; the message names the extra.
+    """
+    model = read_model(path)
+    return open_scorer(model, engine=engine, fpr=fpr, extrapolate=extrapolate, check=check)
+
+
+def open_scorer(
+    model: ModelFile,
+    *,
+    engine: str | None = None,
+    fpr: float | None = None,
+    extrapolate: bool = False,
+    check: bool = True,
+) -> Scorer:
+    """``load`` for a model that was read already."""
+    point = choose_operating_point(model, fpr, extrapolate=extrapolate)
+    scorer = Scorer(model, open_engine(model, engine), point)
+    if check:
+        _check_behaviour(scorer)
+    return scorer
+
+
+def choose_operating_point(
+    model: ModelFile, fpr: float | None, *, extrapolate: bool
+) -> OperatingPoint:
+    """The operating point at ``fpr``, or at the file's default.
+
+    Raises:
+        OperatingPointError: not listed, or unsupported; the message lists those that are.
+    """
+    screen = model.manifest.screen
+    wanted = screen.default_fpr if fpr is None else fpr
+    try:
+        return screen.operating_point(wanted, extrapolate=extrapolate)
+    except OperatingPointError as error:
+        supported = ", ".join(f"{p.fpr:g}" for p in screen.operating_points if p.supported)
+        raise OperatingPointError(
+            f"{model.path}: {error} Supported here (fpr=, --fpr): {supported or 'none'}."
+        ) from error
+
+
+class Scorer:
+    """A loaded model at one operating point; immutable, and safe to use from several threads."""
+
+    def __init__(self, model: ModelFile, engine: Engine, point: OperatingPoint) -> None:
+        self._model = model
+        self._engine = engine
+        self._point = point
+        self._threshold = np.array(point.threshold, dtype=np.float32)
+        self._n_tests = model.manifest.screen.schema.n_tests
+        self._has_groups = len(model.manifest.screen.scaler.groups) > 1
+
+    def __repr__(self) -> str:
+        return (
+            f"<Scorer {self.manifest.detector} {self.precision}, {self._n_tests} tests, "
+            f"score ≤ {self.threshold:.6g} passes (yield loss {self.fpr:.2%}), "
+            f"{self.engine_name} {self.engine_version}>"
+        )
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return _reopen, (self._model.data, self._model.path, self.engine_name, self._point)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model file says of itself."""
+        return self._model.manifest
+
+    @property
+    def screen(self) -> Screen:
+        """Schema, scaler, head and operating points."""
+        return self._model.manifest.screen
+
+    @property
+    def schema(self) -> Schema:
+        """The tests, in the order of the columns of ``values``."""
+        return self._model.manifest.screen.schema
+
+    @property
+    def path(self) -> Path:
+        """The file that the model was read from."""
+        return self._model.path
+
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 sealed into the model file, 64 hexadecimal digits."""
+        return self._model.digest
+
+    @property
+    def precision(self) -> str:
+        """Of the graph's layers: "fp32" or "int8"."""
+        return self._model.manifest.precision
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that runs the graph."""
+        return self._engine.name
+
+    @property
+    def engine_version(self) -> str:
+        """Version of the engine's package."""
+        return self._engine.version
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """Threshold, its sampling interval and its support."""
+        return self._point
+
+    @property
+    def fpr(self) -> float:
+        """Nominal yield loss on good dies."""
+        return self._point.fpr
+
+    @property
+    def threshold(self) -> float:
+        """A die passes if its score is ≤ this, a float32."""
+        return float(self._threshold)
+
+    def at(self, fpr: float, *, extrapolate: bool = False) -> Scorer:
+        """The same model and engine at another operating point.
+
+        Raises:
+            OperatingPointError: not in the file, or unsupported and not ``extrapolate``.
+        """
+        point = choose_operating_point(self._model, fpr, extrapolate=extrapolate)
+        return Scorer(self._model, self._engine, point)
+
+    def score(
+        self, values: NDArray[Any], group: NDArray[np.integer[Any]] | None = None
+    ) -> ScoreResult:
+        """Score dies.
+
+        Args:
+            values: ``(n_dies, n_tests)`` in raw engineering units, columns in the schema's order,
+                NaN where a test is missing; float32 is taken as it is, other real numbers are
+                rounded to it.
+            group: int32 ``(n_dies,)``, for models with one scaler per site or tester.
+
+        Raises:
+            UsageError: the arrays are not what they must be.
+        """
+        accepted = self._accept(values)
+        rows, n_unknown = self._rows(group, len(accepted))
+        kept = accepted.copy() if accepted is values else accepted  # the caller reuses buffers
+        result = ScoreResult(self, kept, rows, n_unknown)
+        self._fill(kept, rows, result.scores, result.verdicts, result.reasons)
+        return result
+
+    def score_into(
+        self,
+        values: NDArray[Any],
+        scores: NDArray[np.float32],
+        verdicts: NDArray[np.int8],
+        reasons: NDArray[np.int8],
+        group: NDArray[np.integer[Any]] | None = None,
+    ) -> None:
+        """Score dies into arrays of the caller, each ``(n_dies,)``; see ``score``.
+
+        Nothing is kept of ``values``. If an error is raised, every verdict is UNSCORED.
+
+        Raises:
+            UsageError: the arrays are not what they must be.
+        """
+        accepted = self._accept(values)
+        n_dies = len(accepted)
+        check_buffer("scores", scores, np.float32, n_dies)
+        check_buffer("verdicts", verdicts, np.int8, n_dies)
+        check_buffer("reasons", reasons, np.int8, n_dies)
+        verdicts[:] = Verdict.UNSCORED
+        rows, _ = self._rows(group, n_dies)
+        self._fill(accepted, rows, scores, verdicts, reasons)
+
+    def reconstruct(
+        self, values: NDArray[Any], group: NDArray[np.integer[Any]] | None = None
+    ) -> NDArray[np.float32]:
+        """What the model expects, standardised: float32 ``(n_dies, n_tests)``."""
+        accepted = self._accept(values)
+        rows, _ = self._rows(group, len(accepted))
+        return self._reconstruct(accepted, rows)
+
+    def score_lot(
+        self,
+        lot: Lot,
+        *,
+        score_fails: bool = False,
+        strict: bool = False,
+        allow_absent: bool = False,
+    ) -> LotResult:
+        """Align a lot by test, score it, and say what is to be done with each die.
+
+        Args:
+            lot: as ``read_lot`` gives it.
+            score_fails: score the dies that failed at the tester too; they stay ``tester_fail``.
+            strict: refuse differences that are otherwise warned about.
+            allow_absent: let a test that the lot lacks count as missing on every die.
+
+        Raises:
+            SchemaMismatchError: the lot is not what the model was made for.
+        """
+        from ._judge import LotOptions, score_lot
+
+        return score_lot(self, lot, LotOptions(score_fails, strict, allow_absent))
+
+    def residuals(
+        self, values: NDArray[np.float32], group: NDArray[np.integer[Any]] | None = None
+    ) -> Residuals:
+        """Weighted residuals of some dies, from which contributions are told."""
+        accepted = self._accept(values)
+        rows, _ = self._rows(group, len(accepted))
+        return self._residuals(accepted, rows)
+
+    def explain(
+        self,
+        values: NDArray[Any],
+        group: NDArray[np.integer[Any]] | None = None,
+        k: int = 5,
+    ) -> tuple[Contribution, ...]:
+        """The ``k`` tests that make the score of one die, ``(1, n_tests)``, largest first."""
+        accepted = self._accept(values)
+        if len(accepted) != 1:
+            raise UsageError(f"explain takes one die, (1, {self._n_tests}), found {values.shape}")
+        rows, _ = self._rows(group, 1)
+        return explain(self.screen, self._residuals(accepted, rows), 0, k)
+
+    def _residuals(self, values: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Residuals:
+        reconstruction = self._reconstruct(values, rows)
+        known = np.zeros(len(values), dtype=np.int32) if rows is None else rows
+        return Residuals.of(self.screen, values, known, reconstruction)
+
+    def _accept(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        if (
+            type(values) is np.ndarray
+            and values.dtype is _FLOAT32
+            and values.ndim == 2
+            and values.shape[1] == self._n_tests
+            and values.flags.c_contiguous
+            and values.flags.aligned
+        ):
+            return values
+        return as_values(values, self._n_tests)
+
+    def _rows(self, group: object, n_dies: int) -> tuple[NDArray[np.int32] | None, int]:
+        if self._has_groups:
+            return as_rows(group, self.screen.scaler, n_dies)
+        if group is not None:
+            as_rows(group, self.screen.scaler, n_dies)
+        return None, 0
+
+    def _fill(
+        self,
+        values: NDArray[np.float32],
+        rows: NDArray[np.int32] | None,
+        scores: NDArray[np.float32],
+        verdicts: NDArray[np.int8],
+        reasons: NDArray[np.int8],
+    ) -> None:
+        n_dies = len(values)
+        if 0 < n_dies <= BLOCK:
+            self._fill_block(values, rows, scores, verdicts, reasons)
+            return
+        for start in range(0, n_dies, BLOCK):
+            part = slice(start, start + BLOCK)
+            part_rows = None if rows is None else rows[part]
+            self._fill_block(values[part], part_rows, scores[part], verdicts[part], reasons[part])
+
+    def _fill_block(
+        self,
+        values: NDArray[np.float32],
+        rows: NDArray[np.int32] | None,
+        scores: NDArray[np.float32],
+        verdicts: NDArray[np.int8],
+        reasons: NDArray[np.int8],
+    ) -> None:
+        scores[:] = self._engine.score(values, rows)
+        np.subtract(_REJECT, scores <= self._threshold, out=verdicts)
+        reasons.fill(Reason.NONE)
+        if not math.isfinite(scores.dot(_SMALL[: len(scores)])):
+            bad = np.flatnonzero(~np.isfinite(scores))
+            scores[bad] = UNSCORED_SCORE
+            verdicts[bad] = Verdict.UNSCORED
+            reasons[bad] = why_unscored(self.screen, values[bad], _some(rows, bad))
+
+    def _reconstruct(
+        self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
+    ) -> NDArray[np.float32]:
+        reconstruction = np.empty(values.shape, dtype=np.float32)
+        for start in range(0, len(values), BLOCK):
+            part = slice(start, start + BLOCK)
+            part_rows = None if rows is None else rows[part]
+            reconstruction[part] = self._engine.reconstruct(values[part], part_rows)
+        return reconstruction
+
+
+def _some(rows: NDArray[np.int32] | None, dies: NDArray[np.intp]) -> NDArray[np.int32]:
+    return np.zeros(len(dies), dtype=np.int32) if rows is None else rows[dies]
+
+
+def _check_behaviour(scorer: Scorer) -> None:
+    """Score dies whose verdict is certain: one at every centre, one empty, one with an infinity.
+
+    Raises:
+        ModelFileError: the graph breaks a promise that verdicts rest on.
+    """
+    values = np.tile(scorer.screen.scaler.centre[0].astype(np.float32), (3, 1))
+    values[1] = np.nan
+    values[2, 0] = np.inf
+    result = scorer.score(values)
+    reconstruction = scorer.reconstruct(values[:1])
+    if not np.isfinite(result.scores[0]) or not np.isfinite(reconstruction).all():
+        raise ModelFileError(
+            f"{scorer.path}: {scorer.engine_name} {scorer.engine_version} gives no finite score "
+            f"for a die whose every test lies at its centre: {result.scores[0]}. "
+            "Use another engine, or export the model again."
+        )
+    if np.isfinite(result.scores[1:]).any():
+        raise ModelFileError(
+            f"{scorer.path}: {scorer.engine_name} {scorer.engine_version} scores dies that cannot "
+            f"be scored (no data, an infinity): {result.scores[1:]}. "
+            "Use another engine, or export the model again."
+        )
+
+
+def _reopen(data: bytes, path: Path, engine: str, point: OperatingPoint) -> Scorer:
+    model = parse_model(data, path)
+    return Scorer(model, open_engine(model, engine), point)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from knowngood._commands import main
+from knowngood._manifest import Drift, Manifest, Provenance, Source
+from knowngood.stdf import write_lot
+from tiny_lots import tiny_lot
+from tiny_models import tiny_network, tiny_onnx
+
+NETWORK = tiny_network()
+
+
+def full_manifest() -> Manifest:
+    return Manifest(
+        NETWORK.screen,
+        "fp32",
+        "autoencoder",
+        NETWORK.widths,
+        NETWORK.latent_layer,
+        Provenance(
+            created="2026-11-22T10:00:00+00:00",
+            seed=7,
+            sources=(Source("lot1.stdf", "ab" * 32, 500),),
+            n_train=400,
+            n_held_out=100,
+            dropped={"failed at the tester": 12},
+            hold_out="the last lot was held out",
+            notes=("test 1050 T5 is constant and was dropped",),
+        ),
+        drift=(Drift("onnx fp32", 100, 50, 1e-7, 3e-7, 0, 0, 0, 0),),
+    )
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(tiny_onnx(NETWORK, full_manifest()))
+    return path
+
+
+def as_json(capsys, path):
+    assert main(["inspect", str(path), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_model_as_json(model, capsys):
+    facts = as_json(capsys, model)
+    assert (facts["kind"], facts["detector"], facts["precision"]) == ("onnx", "autoencoder", "fp32")
+    assert facts["bytes"] == model.stat().st_size
+    assert facts["widths"] == [6, 3, 6]
+    assert facts["schema_digest"] == NETWORK.screen.schema.digest
+    assert [t["number"] for t in facts["schema"]["tests"]] == [1000, 1010, 1020, 1030, 1040, 1050]
+    assert facts["head"] == {"kind": "topk", "k": 3, "min_present": 3}
+    assert [p["fpr"] for p in facts["operating_points"]] == [0.001, 0.005, 0.02]
+    assert facts["engines"] == ["onnxruntime"]
+    assert facts["provenance"]["sources"][0]["name"] == "lot1.stdf"
+    assert facts["drift"][0]["form"] == "onnx fp32"
+    assert model.read_bytes().count(facts["sha256"].encode()) == 1
+
+
+def test_a_model_in_words(model, capsys):
+    assert main(["inspect", str(model)]) == 0
+    text = capsys.readouterr().out
+    for expected in (
+        "autoencoder fp32",
+        "6-3-6",
+        "topk (k = 3), 3 tests needed",
+        "0.10%: score ≤ 3 passes (2.5 to 3.5, 3,000 dies) — unsupported",
+        "0.50%: score ≤ 2 passes (1.9 to 2.1, 3,000 dies) — default",
+        "part type KG1",
+        "400 trained on, 100 held out",
+        "12 failed at the tester",
+        "lot1.stdf (500 dies",
+        "the last lot was held out",
+        "1050 T5 is constant",
+        "flips 0 of 100 good, 0 of 50 defective",
+    ):
+        assert expected in text
+
+
+def test_inspecting_a_model_needs_no_engine(model, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    assert as_json(capsys, model)["kind"] == "onnx"
+
+
+@pytest.mark.parametrize("name", ["lot.stdf", "lot.std.gz"])
+def test_an_stdf_lot(tmp_path, capsys, name):
+    lot = tiny_lot(NETWORK)
+    lot.values[3, 0] = 1
+    write_lot(tmp_path / name, lot)
+    facts = as_json(capsys, tmp_path / name)
+    assert (facts["dies"], facts["fails"], facts["tests"]) == (40, 1, 6)
+    assert facts["dies_without_data"] == 1
+    assert facts["records"]["PRR"] == 40
+    assert facts["byte_order"] == "little"
+    assert facts["purpose"]["part_type"] == "KG1"
+    assert main(["inspect", str(tmp_path / name)]) == 0
+    text = capsys.readouterr().out
+    assert "dies        40, 1 failed at the tester" in text
+    assert "PRR 40" in text
+
+
+def test_a_real_lot_as_three_readers_agree(shared_data, capsys):
+    folder = shared_data / "stdf"
+    expected = json.loads((folder / "expected.json").read_text())["galaxy_lot2.stdf"]
+    facts = as_json(capsys, folder / "galaxy_lot2.stdf.gz")
+    for ours, theirs in (
+        ("dies", "dies"),
+        ("fails", "fails"),
+        ("dies_without_data", "dies_without_ptr"),
+        ("records", "records"),
+        ("byte_order", "endian"),
+        ("tests", "distinct_num_name"),
+    ):
+        assert facts[ours] == expected[theirs], ours
+    assert expected["tester"] in facts["tester"]
+
+
+def test_a_table_and_a_bare_array(tmp_path, capsys):
+    (tmp_path / "lot.csv").write_text("lot,x,y,1000 T0 [V],T1\nL1,0,0,1.5,\nL1,0,1,,\n")
+    facts = as_json(capsys, tmp_path / "lot.csv")
+    assert (facts["kind"], facts["dies"], facts["tests"]) == ("csv", 2, 2)
+    assert (facts["results"], facts["dies_without_data"]) == (1, 1)
+    assert facts["lots"] == ["L1"]
+    np.save(tmp_path / "values.npy", np.zeros((3, 4), np.float32))
+    assert as_json(capsys, tmp_path / "values.npy")["dies"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("nothing.stdf", None, "nothing.stdf"),
+        ("nothing.onnx", None, "nothing.onnx"),
+        ("model.kgd", b"KGD", ".kgd"),
+        ("model.pt", b"PK\x03\x04....", "knowngood export"),
+        ("model.tflite", b"not a model", "model.tflite"),
+        ("lot.stdf", b"not a lot", "lot.stdf"),
+        ("picture.png", b"\x89PNG", "picture.png"),
+    ],
+)
+def test_what_cannot_be_inspected(tmp_path, capsys, name, data, says):
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    assert main(["inspect", str(tmp_path / name)]) == 3
+    assert says in capsys.readouterr().err

@@ -1,0 +1,49 @@
+"""Dies, attempts and lots."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from knowngood._errors import UsageError
+from knowngood._lot import NO_COORDINATE, Dies, Lot, mark_attempts, source_name
+from knowngood._schema import Schema
+
+
+def test_attempts_count_up_and_the_last_is_final() -> None:
+    def text(*items: str) -> np.ndarray:
+        return np.array(items, dtype=object)
+
+    none = NO_COORDINATE
+    attempt, final = mark_attempts(
+        text("L", "L", "L", "L", "L", "L", "L"),
+        text("1", "1", "2", "1", "", "", ""),
+        np.array([3, 3, 3, 3, none, none, none], np.int32),
+        np.array([4, 4, 4, 4, none, none, none], np.int32),
+        text("a", "b", "c", "d", "p7", "p7", ""),
+    )
+    assert attempt.tolist() == [1, 2, 1, 3, 1, 2, 1]
+    assert final.tolist() == [False, False, True, True, False, True, True]
+
+
+def test_dies_select_and_concatenate() -> None:
+    dies = Dies.concatenate([Dies.anonymous(2, lot="A"), Dies.anonymous(1, lot="B")])
+    assert dies.lot.tolist() == ["A", "A", "B"]
+    assert len(dies.select(np.array([False, False, True]))) == 1
+
+
+def test_group_tells_heads_with_the_same_site_apart() -> None:
+    dies = Dies.anonymous(2)
+    dies.head[:] = [1, 2]
+    dies.site[:] = [3, 3]
+    lot = Lot(np.zeros((2, 1), np.float32), Schema.anonymous(1), dies)
+    assert len(set(lot.group.tolist())) == 2
+
+
+def test_a_lot_of_the_wrong_shape_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"\(2, 3\)"):
+        Lot(np.zeros((2, 4), np.float32), Schema.anonymous(3), Dies.anonymous(2))
+
+
+def test_source_name() -> None:
+    assert source_name("/a/lot7.stdf.gz") == "lot7"

@@ -1,0 +1,106 @@
+"""The manifest survives its own JSON, and damage is an error of ours."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knowngood._errors import KnowngoodError, ModelFileError
+from knowngood._manifest import (
+    DetectionCurve,
+    Drift,
+    Evaluation,
+    Manifest,
+    Provenance,
+    Source,
+    pack_array,
+    unpack_array,
+)
+from knowngood._network import Head, OperatingPoint, Scaler, Screen
+from knowngood._schema import Purpose, Schema, Test
+from knowngood._seal import UNSEALED, check_seal, seal
+
+
+def make_manifest() -> Manifest:
+    scaler = Scaler(np.array([-1], np.int32), np.array([[1e9, 2e-12]]), np.array([[1e-3, 1e13]]))
+    ones = np.ones(2, dtype=np.float32)
+    head = Head("topk", ones, ones, np.ones(3, dtype=np.float32), min_present=1, k=1)
+    schema = Schema((Test(1, "µA", units="A", low=-1e-30), Test(2, "f")), Purpose("P"))
+    screen = Screen(schema, scaler, head, (OperatingPoint(0.005, 3.25, 3.0, 3.5, 2500, True),))
+    return Manifest(
+        screen,
+        "int8",
+        "autoencoder",
+        (2, 1, 2),
+        0,
+        Provenance(sources=(Source("a.stdf", "00", 5),), learning_curve=((1, 0.5, 0.25),)),
+        Evaluation("how", 3, (0.005,), (DetectionCurve("pat", "droop", 4, (0.5,)),), {"auc": 0.5}),
+        (Drift("onnx int8", 10, 5, 1e-3, 0.25, 1, 2, 3, 4),),
+    )
+
+
+def test_round_trip_is_exact() -> None:
+    manifest = make_manifest()
+    again = Manifest.from_json(manifest.to_json())
+    assert again.to_json() == manifest.to_json()
+    assert again.provenance == manifest.provenance
+    assert again.evaluation == manifest.evaluation
+    assert again.drift == manifest.drift
+    assert again.screen.scaler.inv_scale[0, 1] == 1e13
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda d: d.update(knowngood_manifest=99), "version 99"),
+        (lambda d: d.pop("knowngood_manifest"), "not a knowngood manifest"),
+        (lambda d: d["schema"]["tests"].pop(), "digest"),
+        (lambda d: d["head"].update(kind="median"), "median"),
+        (lambda d: d["head"].update(present_gain=pack_array(np.ones(2))), "present_gain"),
+        (lambda d: d["scaler"].update(centre=pack_array(np.full((1, 2), np.nan))), "centre"),
+        (lambda d: d.update(scaler=3), "damaged"),
+    ],
+)
+def test_damage_is_named(edit: object, message: str) -> None:
+    data = json.loads(make_manifest().to_json())
+    edit(data)  # type: ignore[operator]
+    with pytest.raises(ModelFileError, match=message):
+        Manifest.from_json(json.dumps(data))
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_refused_with_our_error(data: bytes) -> None:
+    with pytest.raises(KnowngoodError):
+        Manifest.from_json(data)
+
+
+@given(
+    st.sampled_from(["<f4", ">f4", "<f8", "<i4", ">i8", "|i1"]),
+    st.lists(st.integers(-100, 100), max_size=6),
+)
+def test_arrays_round_trip_in_native_order(dtype: str, items: list[int]) -> None:
+    array = np.array(items, dtype=dtype)
+    again = unpack_array(pack_array(array))
+    assert again.dtype.isnative
+    np.testing.assert_array_equal(again, array)
+
+
+def test_every_flipped_bit_of_a_sealed_file_is_refused() -> None:
+    sealed = seal(b"head " + UNSEALED.encode() + b" tail")
+    assert len(check_seal(sealed, "m.onnx")) == 64
+    for bit in range(len(sealed) * 8):
+        damaged = bytearray(sealed)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ModelFileError, match=r"m\.onnx"):
+            check_seal(bytes(damaged), "m.onnx")
+
+
+def test_truncated_grown_or_unsealed_files_are_refused() -> None:
+    sealed = seal(b"head " + UNSEALED.encode() + b" tail")
+    for damaged in (sealed[:-1], sealed + b"x", sealed + sealed, b"", b"knowngood-sha256:12"):
+        with pytest.raises(ModelFileError):
+            check_seal(damaged, "m")

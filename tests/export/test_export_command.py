@@ -1,0 +1,74 @@
+"""``knowngood export`` from the command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from knowngood._commands import main
+from knowngood._forward import forward
+from knowngood._manifest import Evaluation, Provenance
+from knowngood._model_file import read_model
+from knowngood_export._trained import CalibrationSet, TrainedModel, save_model
+from knowngood_quantize.thresholds import fit_operating_points
+from random_networks import make_dies, make_network
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    network = make_network((24, 12, 5, 12, 24))
+    good, group = make_dies(network, 1000, missing=0.02)
+    defective, defective_group = make_dies(network, 100, seed=9)
+    points = fit_operating_points(forward(network, good).scores)
+    network = replace(network, screen=network.screen.with_operating_points(points))
+    calibration = CalibrationSet(good, group, defective, defective_group)
+    provenance = Provenance(notes=("three constant tests were left out",))
+    path = tmp_path_factory.mktemp("trained") / "model.pt"
+    save_model(path, TrainedModel(network, (), calibration, provenance, Evaluation()))
+    return str(path)
+
+
+def test_writes_all_forms_and_prints_a_table(model_path, tmp_path, capsys):
+    assert main(["export", model_path, "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["export", model_path, "-o", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    for name in ("model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"):
+        assert name in printed
+    assert "note: three constant tests were left out" in printed
+
+
+def test_json_choice_of_forms_and_operating_point(model_path, tmp_path, capsys):
+    arguments = ["export", model_path, "-o", str(tmp_path), "--json", "--fpr", "0.03"]
+    assert main([*arguments, "--formats", "tflite", "--precision", "int8"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [f["form"] for f in report["forms"]] == ["tflite int8"]
+    screen = read_model(report["forms"][0]["path"]).manifest.screen
+    assert screen.default_fpr == 0.03
+    assert screen.operating_point(0.03).threshold > screen.operating_point(0.05).threshold
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--formats", "kgd,onnx"], "this version of knowngood writes onnx, tflite"),
+        (["--precision", "fp16"], "this version of knowngood writes fp32, int8"),
+        (["--formats", ""], "unknown format none"),
+        (["--fpr", "1.5"], "a yield loss lies between 0 and 1"),
+    ],
+)
+def test_wrong_use_is_exit_code_2(model_path, tmp_path, capsys, arguments, message):
+    assert main(["export", model_path, "-o", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_model_that_is_no_model_is_exit_code_3(tmp_path, capsys):
+    (tmp_path / "model.pt").write_bytes(b"not a model")
+    assert main(["export", str(tmp_path / "model.pt"), "-o", str(tmp_path)]) == 3
+    assert "model.pt" in capsys.readouterr().err
+    assert np.all([p.name == "model.pt" for p in tmp_path.iterdir()])

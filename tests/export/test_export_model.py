@@ -1,0 +1,272 @@
+"""The whole export: files on disk against torch, gates, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from knowngood._errors import GateError, NotEnoughDataError, UsageError
+from knowngood._manifest import Drift
+from knowngood._model_file import read_model
+from knowngood._network import Scaler
+from knowngood._schema import Purpose, Schema, Test
+from knowngood.engines import open_engine
+from knowngood_export import _forms
+from knowngood_export._foreign import Request, trained_from_module
+from knowngood_export._forms import ExportGates, Form
+from knowngood_export.export import export_model, export_trained
+
+N_TESTS = 20
+N_FACTORS = 3
+FILES = ["model.int8.onnx", "model.int8.tflite", "model.onnx", "model.tflite"]
+
+
+def correlated(n_dies, seed):
+    rng = np.random.default_rng(seed)
+    loading = np.random.default_rng(0).normal(size=(N_FACTORS, N_TESTS))
+    shared = rng.normal(size=(n_dies, N_FACTORS)) @ loading
+    return (shared + 0.2 * rng.normal(size=shared.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def autoencoder():
+    """A torch autoencoder that has learnt its dies, on standardised tests."""
+    torch.manual_seed(0)
+    x = torch.from_numpy(correlated(1000, 1))
+    mean, std = x.mean(0), x.std(0)
+    u = (x - mean) / std
+    module = nn.Sequential(
+        nn.Linear(N_TESTS, 16), nn.ReLU(), nn.Linear(16, N_FACTORS),
+        nn.Linear(N_FACTORS, 16), nn.ReLU(), nn.Linear(16, N_TESTS),
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
+    for _ in range(300):
+        loss = (module(u) - u).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    scaler = Scaler(
+        np.array([-1], np.int32), mean.double().numpy()[None], 1 / std.double().numpy()[None]
+    )
+    return module.eval(), scaler
+
+
+@pytest.fixture(scope="module")
+def good():
+    return correlated(2400, 2)
+
+
+@pytest.fixture(scope="module")
+def exported(autoencoder, good, tmp_path_factory):
+    module, scaler = autoencoder
+    folder = tmp_path_factory.mktemp("exported") / "new" / "folder"
+    report = export_model(module, good, folder, scaler=scaler, fpr=0.02)
+    return folder, report
+
+
+@pytest.fixture(scope="module")
+def trained(autoencoder, good):
+    module, scaler = autoencoder
+    return trained_from_module(module, good, None, Request(None, scaler, "topk", 5, 0.02))
+
+
+def test_writes_every_form_and_nothing_else(exported):
+    folder, report = exported
+    assert sorted(p.name for p in folder.iterdir()) == FILES
+    assert [f.form for f in report.forms] == [
+        "onnx fp32",
+        "onnx int8",
+        "tflite fp32",
+        "tflite int8",
+    ]
+    for form in report.forms:
+        assert form.path.stat().st_size == form.n_bytes > form.n_bytes_graph > 1000
+        assert form.conversion_s < 1
+        assert read_model(form.path).manifest.precision == form.form.split()[1]
+    assert report.notes == ()
+
+
+def test_reconstructions_are_those_of_torch(autoencoder, exported):
+    module, scaler = autoencoder
+    values = correlated(64, 3)
+    u = scaler.standardise(values, np.zeros(64, np.int32))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(u)).numpy()
+    for name in ("model.onnx", "model.tflite"):
+        engine = open_engine(read_model(exported[0] / name))
+        np.testing.assert_allclose(engine.reconstruct(values, None), expected, atol=2e-6)
+
+
+def test_every_form_rejects_its_yield_loss_of_unseen_good_dies(exported):
+    folder, _ = exported
+    values = correlated(5000, 4)
+    for name in FILES:
+        model = read_model(folder / name)
+        point = model.manifest.screen.operating_point(0.02)
+        rejected = (open_engine(model).score(values, None) > point.threshold).mean()
+        # 1,200 calibration and 5,000 new dies: a standard error of 0.0045
+        assert 0.005 < rejected < 0.035
+        assert model.manifest.screen.default_fpr == 0.02
+
+
+def test_each_form_has_thresholds_and_drift_of_its_own(exported):
+    folder, report = exported
+    thresholds, drifts = set(), {}
+    for name, form in zip(("model.onnx", "model.int8.onnx"), report.forms, strict=False):
+        manifest = read_model(folder / name).manifest
+        thresholds.add(manifest.screen.operating_point(0.02).threshold)
+        (drifts[form.form],) = manifest.drift
+        assert manifest.drift == (form.drift,)
+        assert form.drift.form.startswith(f"{form.form} (onnxruntime ")
+        assert form.drift.n_good == 1200
+        assert form.drift.n_defective > 1000
+    assert len(thresholds) == 2
+    assert drifts["onnx fp32"].error_worst <= 5e-6
+    assert drifts["onnx int8"].error_median > 1e-4
+
+
+def test_only_what_is_asked_for_is_written(trained, tmp_path):
+    export_trained(trained, tmp_path, ["tflite"], ["int8"])
+    assert [p.name for p in tmp_path.iterdir()] == ["model.int8.tflite"]
+
+
+def test_schema_and_groups_go_into_the_files(autoencoder, good, tmp_path):
+    tests = tuple(Test(1000 + i, f"VDD_{i}", units="V") for i in range(N_TESTS))
+    schema = Schema(tests, Purpose(part_type="K7"))
+    site = (np.arange(1200) % 2).astype(np.int32)
+    shifted = good[:1200] + 40 * site[:, None].astype(np.float32)
+    report = export_model(
+        autoencoder[0], shifted, tmp_path, schema=schema, group=site, head="normalized", fpr=0.02
+    )
+    screen = read_model(tmp_path / "model.onnx").manifest.screen
+    assert screen.schema == schema
+    assert screen.scaler.groups.tolist() == [-1, 0, 1]
+    assert screen.head.kind == "normalized"
+    assert max(f.drift.error_worst for f in report.forms if "fp32" in f.form) <= 5e-6
+
+
+def test_identity_scaler_gives_the_module_raw_values(good, tmp_path):
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(N_TESTS, 5), nn.Tanh(), nn.Linear(5, N_TESTS))
+    export_model(module, good, tmp_path, scaler="identity", precision=("fp32",), fpr=0.02)
+    engine = open_engine(read_model(tmp_path / "model.onnx"))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(good[:8])).numpy()
+    np.testing.assert_allclose(engine.reconstruct(good[:8], None), expected, atol=2e-6)
+
+
+def test_a_module_that_predicts_nothing_is_noted(good, tmp_path):
+    module = nn.Linear(N_TESTS, N_TESTS)
+    nn.init.normal_(module.weight)
+    report = export_model(module, 9 + good, tmp_path, precision=("fp32",), fpr=0.02)
+    assert "no better than a constant" in report.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"formats": ("kgd",)}, "unknown format 'kgd': this version .* writes onnx, tflite"),
+        ({"precision": ("int4",)}, "unknown precision 'int4'"),
+        ({"formats": ()}, "unknown format none"),
+        ({"scaler": "robust"}, "'fit', 'identity' or a Scaler"),
+        ({"schema": Schema.anonymous(7)}, "20 columns, the schema has 7 tests"),
+        ({"group": np.zeros(5, np.int32)}, "one integer per die"),
+        ({"head": "mean"}, "head must be"),
+    ],
+)  # fmt: skip
+def test_wrong_use_is_refused_and_writes_nothing(autoencoder, good, tmp_path, change, message):
+    with pytest.raises(UsageError, match=message):
+        export_model(autoencoder[0], good, tmp_path / "out", **change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_must_be_a_matrix_with_enough_dies(autoencoder, good, tmp_path):
+    with pytest.raises(NotEnoughDataError, match="has 79 dies"):
+        export_model(autoencoder[0], good[:79], tmp_path)
+    with pytest.raises(UsageError, match="must be numbers"):
+        export_model(autoencoder[0], good[0], tmp_path)
+    with pytest.raises(UsageError, match="must be numbers"):
+        export_model(autoencoder[0], good.astype(str), tmp_path)
+
+
+def test_a_form_that_scores_otherwise_is_not_written(trained, tmp_path, monkeypatch):
+    (tmp_path / "model.onnx").write_bytes(b"older")
+
+    def write_wrong_weights(form, network, manifest):
+        first = replace(network.layers[0], bias=network.layers[0].bias + np.float32(1e-4))
+        network = replace(network, layers=(first, *network.layers[1:]))
+        return original(form, network, manifest)
+
+    original = Form.write
+    monkeypatch.setattr(Form, "write", write_wrong_weights)
+    with pytest.raises(GateError, match=r"onnx fp32 is too far .* worst relative score error is"):
+        export_trained(trained, tmp_path, precision=("fp32",))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_bytes() == b"older"
+
+
+def test_a_form_that_scores_other_dies_is_not_written(trained, tmp_path, monkeypatch):
+    def score_all_but_one(form, data, dies):
+        scores = original(form, data, dies)
+        scores.good[3] = np.nan
+        return scores
+
+    original = _forms.score_in_engine
+    monkeypatch.setattr("knowngood_export.export.score_in_engine", score_all_but_one)
+    with pytest.raises(GateError, match="1 of 1200 good dies"):
+        export_trained(trained, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        (ExportGates(int8_error=1e-6), "onnx int8 .* median relative score error"),
+        (ExportGates(int8_flips_defective=0, counting_slack=-1), "dies flipped"),
+    ],
+)
+def test_int8_gates(trained, tmp_path, gates, message):
+    with pytest.raises(GateError, match=message):
+        export_trained(trained, tmp_path, gates=gates)
+    assert not list(tmp_path.iterdir())
+
+
+def test_gates_know_the_limits_they_state():
+    gates = ExportGates()
+    drift = Drift("x", 10_000, 1000, 1.0, 9.0, 80, 205, 0, 0)
+    gates.check(Form("onnx", "int8"), drift, 0.005, 0.0)
+    for field, value in (("error_median", 1.01), ("flips_good", 81), ("flips_defective", 206)):
+        with pytest.raises(GateError):
+            gates.check(Form("onnx", "int8"), replace(drift, **{field: value}), 0.005, 0.0)
+    gates.check(Form("onnx", "fp32"), replace(drift, error_worst=4e-6), 0.005, 1e-6)
+    gates.check(Form("onnx", "fp32"), replace(drift, error_worst=8e-6), 0.005, 2.1e-6)
+    with pytest.raises(GateError):
+        gates.check(Form("onnx", "fp32"), replace(drift, error_worst=8e-6), 0.005, 1.9e-6)
+
+
+def test_a_full_disk_changes_no_file(trained, tmp_path, monkeypatch):
+    for name in FILES:
+        (tmp_path / name).write_bytes(b"older")
+    written = []
+
+    def fill_disk(descriptor):
+        written.append(descriptor)
+        if len(written) > 3:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fill_disk)
+    with pytest.raises(UsageError, match="No space left on device"):
+        export_trained(trained, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+    assert {p.read_bytes() for p in tmp_path.iterdir()} == {b"older"}
+
+
+def test_a_file_in_the_folders_place_is_told(trained, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(UsageError, match="cannot make the folder"):
+        export_trained(trained, tmp_path / "out")

@@ -1,0 +1,138 @@
+"""int8: ranges and rounding by hand, and the effect on whole networks."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knowngood._errors import NotEnoughDataError, UsageError
+from knowngood._forward import reconstruct
+from knowngood._network import Activation, Dense, Network, Scaler, Screen
+from knowngood._schema import Schema
+from knowngood_quantize.heads import unfitted_head
+from knowngood_quantize.int8 import Int8Recipe, quantize, simulate
+
+
+def _network(widths: tuple[int, ...], seed: int = 0, hidden: str = "relu") -> Network:
+    rng = np.random.default_rng(seed)
+    layers = []
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
+        weight = rng.standard_normal((n_out, n_in)) / np.sqrt(n_in)
+        bias = 0.1 * rng.standard_normal(n_out)
+        kind = "linear" if i == len(widths) - 2 else hidden
+        layers.append(Dense(weight.astype(np.float32), bias.astype(np.float32), Activation(kind)))
+    n = widths[0]
+    scaler = Scaler(np.array([-1], np.int32), np.zeros((1, n)), np.ones((1, n)))
+    return Network(Screen(Schema.anonymous(n), scaler, unfitted_head(n)), tuple(layers))
+
+
+def _dies(n: int, n_tests: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, n_tests)).astype(np.float32)
+
+
+def test_a_layer_by_hand() -> None:
+    weight = np.array([[1.27, -0.635], [0.0, 0.0]], np.float32)
+    network = _network((2, 2))
+    layer = Dense(weight, np.array([0.5, -1.0], np.float32))
+    network = replace(network, layers=(layer,))
+    quantized = quantize(network, np.array([[-1.0, 4.1], [0.0, 0.5]], np.float32))
+    (q,) = quantized.layers
+    assert q.weight.tolist() == [[127, -64], [0, 0]]  # −63.5 goes to the even neighbour
+    np.testing.assert_allclose(q.weight_scale, [0.01, 1.0], rtol=1e-6)
+    assert q.input_scale == pytest.approx(5.1 / 255, rel=1e-6)
+    assert q.input_zero_point == -128 + 50
+    y = simulate(quantized, np.array([[1.0, 0.03], [9.0, np.float32(-3)]], np.float32))
+    # 0.03/0.02 = 1.5 → 2 steps; 9 saturates at 127 → 4.1, −3 at −128 → −1.0
+    np.testing.assert_allclose(y[0], [1.27 - 0.64 * 0.04 + 0.5, -1.0], rtol=1e-5)
+    np.testing.assert_allclose(y[1], [4.1 * 1.27 + 0.64 + 0.5, -1.0], rtol=1e-5)
+
+
+def test_relu_outputs_use_all_steps_and_nothing_is_clipped() -> None:
+    network, values = _network((16, 12, 16)), _dies(500, 16)
+    values[3, 2] = 40.0
+    quantized = quantize(network, values)
+    hidden = np.maximum(values @ network.layers[0].weight.T + network.layers[0].bias, 0)
+    assert quantized.layers[1].input_zero_point == -128
+    assert quantized.layers[1].input_scale == pytest.approx(hidden.max() / 255, rel=1e-6)
+    first = quantized.layers[0]
+    top = (127 - first.input_zero_point) * first.input_scale
+    assert top == pytest.approx(40.0, abs=first.input_scale)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=30),
+    st.floats(0, 2),
+)
+def test_ranges_hold_their_dies_and_zero_is_exact(column: list[float], margin: float) -> None:
+    values = np.tile(np.array(column, np.float32)[:, None], (1, 2))
+    layer = quantize(_network((2, 2)), values, None, Int8Recipe(range_margin=margin)).layers[0]
+    assert -128 <= layer.input_zero_point <= 127
+    assert float(np.float32(layer.input_scale)) == layer.input_scale > 0
+    steps = values / layer.input_scale + layer.input_zero_point
+    assert steps.min() >= -129.01
+    assert steps.max() <= 128.01  # the zero point is rounded: at most a step is lost at one end
+
+
+def test_a_scale_per_channel_costs_less_than_one_per_matrix() -> None:
+    """Channels of unequal size: one scale per matrix spends its steps on the largest."""
+    network = _network((64, 64))
+    spread = np.geomspace(0.01, 10, 64).astype(np.float32)[:, None]
+    layer = replace(network.layers[0], weight=network.layers[0].weight * spread)
+    network, values = replace(network, layers=(layer,)), _dies(400, 64)
+    exact = reconstruct(network, values)
+
+    def error(recipe: Int8Recipe) -> float:
+        y = simulate(quantize(network, values, None, recipe), values)
+        return float(np.median(np.abs(y - exact)[:, :16]))
+
+    assert error(Int8Recipe()) < error(Int8Recipe(per_channel=False)) / 10
+
+
+@pytest.mark.parametrize("hidden", ["relu", "leaky_relu", "elu", "sigmoid", "tanh"])
+def test_the_int8_form_is_near_the_network(hidden: str) -> None:
+    network, values = _network((48, 32, 8, 32, 48), hidden=hidden), _dies(600, 48)
+    exact, y = reconstruct(network, values), simulate(quantize(network, values), values)
+    assert np.sqrt(np.mean((y - exact) ** 2)) < 0.03 * np.sqrt(np.mean(exact**2))
+    assert not np.array_equal(y, exact)
+
+
+def test_missing_tests_enter_as_zero() -> None:
+    network, values = _network((4, 4)), _dies(50, 4)
+    with_nan = values.copy()
+    with_nan[:, 1] = np.nan
+    zeroed = values.copy()
+    zeroed[:, 1] = 0
+    a, b = quantize(network, with_nan).layers[0], quantize(network, zeroed).layers[0]
+    assert (a.input_scale, a.input_zero_point) == (b.input_scale, b.input_zero_point)
+
+
+def test_a_network_without_layers_reconstructs_zero() -> None:
+    network = replace(_network((3, 3)), layers=())
+    quantized = quantize(network, _dies(5, 3))
+    assert quantized.layers == ()
+    assert not simulate(quantized, _dies(5, 3)).any()
+
+
+def test_recipe_to_json_and_back() -> None:
+    recipe = Int8Recipe(per_channel=False, range_margin=0.25)
+    assert Int8Recipe.from_json(recipe.to_json()) == recipe
+    for text in ("[1]", "{", '{"bits": 4}', '{"range_margin": -1}'):
+        with pytest.raises(UsageError):
+            Int8Recipe.from_json(text)
+
+
+def test_nothing_to_calibrate_on_and_broken_weights() -> None:
+    network = _network((3, 3))
+    with pytest.raises(NotEnoughDataError):
+        quantize(network, np.empty((0, 3), np.float32))
+    weight = network.layers[0].weight.copy()
+    weight[0, 0] = np.nan
+    broken = replace(network, layers=(replace(network.layers[0], weight=weight),))
+    with pytest.raises(UsageError, match="weights of layer 0"):
+        quantize(broken, _dies(9, 3))

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from knowngood._forward import forward
+from knowngood._model_file import parse_model
+from knowngood._network import POOLED_GROUP, Network
+from knowngood._scorer import Scorer, open_scorer
+from tiny_models import tiny_network, tiny_onnx
+
+
+def scorer_of(network: Network) -> Scorer:
+    return open_scorer(parse_model(tiny_onnx(network), "tiny.onnx"))
+
+
+def by_hand(network: Network, values: np.ndarray, group=None) -> np.ndarray:
+    """Signed z of each test, from the oracle's float64 pass; NaN where it is missing."""
+    passed = forward(network, values, group)
+    z = (passed.standardised - passed.reconstruction) * network.screen.head.residual_weight
+    return np.where(passed.present, z, np.nan)
+
+
+@pytest.mark.parametrize("head", ["topk", "mse", "normalized"])
+def test_signed_sorted_and_shared_out(head):
+    network = tiny_network(head=head)
+    values = np.array([[9.0, -8.0, 3.0, 2.0, np.nan, 1.0]], dtype=np.float32)
+    top = scorer_of(network).score(values).top_tests(0, k=6)
+    z = by_hand(network, values)[0]
+    order = [i for i in np.argsort(-np.abs(z)) if np.isfinite(z[i])]
+    assert [c.test for c in top] == [network.screen.schema.tests[i] for i in order]
+    np.testing.assert_allclose([c.z for c in top], z[order], rtol=1e-5)
+    if head == "topk":
+        expected = np.abs(z[order]) * (np.arange(5) < 3)
+    else:
+        expected = z[order] ** 2
+    np.testing.assert_allclose([c.share for c in top], expected / expected.sum(), rtol=1e-5)
+    assert sum(c.share for c in top) == pytest.approx(1)
+
+
+def test_value_and_expected_value_are_in_the_tests_units():
+    network = tiny_network(groups=(POOLED_GROUP, 256))
+    values = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]], dtype=np.float32)
+    group = np.array([256], dtype=np.int32)
+    y = forward(network, values, group).reconstruction[0]
+    scaler = network.screen.scaler
+    for contribution in scorer_of(network).score(values, group).top_tests(0, k=6):
+        i = network.screen.schema.tests.index(contribution.test)
+        assert contribution.value == values[0, i]
+        assert contribution.expected == pytest.approx(
+            scaler.centre[1, i] + y[i] / scaler.inv_scale[1, i], rel=1e-5
+        )
+        assert (contribution.z > 0) == (contribution.value > contribution.expected)
+
+
+def test_ties_go_to_the_lower_index():
+    base = tiny_network(head="mse")
+    flat = Network(base.screen, ())  # no layers: y = 0, z = u
+    from knowngood._contributions import Residuals
+
+    u = np.array([[2.0, -3.0, 3.0, 2.0, -3.0, 0.5]])
+    values = (base.screen.scaler.centre[0] + u / base.screen.scaler.inv_scale[0]).astype(np.float32)
+    residuals = Residuals.of(
+        flat.screen, values, np.zeros(1, np.int32), np.zeros_like(values, dtype=np.float32)
+    )
+    exact = Residuals(residuals.values, residuals.rows, residuals.reconstruction, u, u != 0)
+    assert exact.largest(0, 5).tolist() == [1, 2, 4, 0, 3]
+
+
+def test_missing_tests_are_never_listed_and_k_may_be_any_size():
+    scorer = scorer_of(tiny_network())
+    values = np.array([[1.0, np.nan, 3.0, np.nan, 5.0, 6.0]], dtype=np.float32)
+    result = scorer.score(values)
+    assert {c.test.name for c in result.top_tests(0, k=99)} == {"T0", "T2", "T4", "T5"}
+    assert len(result.top_tests(0, k=2)) == 2
+    assert result.top_tests(0, k=0) == ()
+
+
+def test_an_unscored_die_has_no_contributions():
+    result = scorer_of(tiny_network()).score(np.full((1, 6), np.nan, dtype=np.float32))
+    assert result.top_tests(0) == ()
+
+
+def test_the_shifted_test_comes_first():
+    network = tiny_network(n_tests=20)
+    scaler = network.screen.scaler
+    values = np.tile(scaler.centre[0], (1, 1)).astype(np.float32)
+    values[0, 13] += 40 / scaler.inv_scale[0, 13]
+    top = scorer_of(network).score(values).top_tests(0)
+    assert top[0].test.name == "T13"
+    assert top[0].z > 0
