@@ -12,7 +12,7 @@ import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -23,6 +23,15 @@ from knowngood._errors import ModelFileError
 from knowngood._manifest import Evaluation, Manifest, Provenance
 from knowngood._network import Activation, Dense, Network
 
+_DAMAGE = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    LookupError,
+    EOFError,
+    TypeError,
+)
+"""What torch and zipfile raise on a file whose bytes were changed."""
 FILE_VERSION = 1
 
 
@@ -72,10 +81,10 @@ def save_model(path: str | Path, model: TrainedModel) -> None:
     description = {
         "knowngood_trained_model": FILE_VERSION,
         "networks": [_describe(network, model) for network in networks],
-        "sha256": _digest(tensors),
     }
+    text = json.dumps(description, allow_nan=False)
     checkpoint: dict[str, Any] = {name: torch.from_numpy(a) for name, a in tensors.items()}
-    checkpoint["description"] = json.dumps(description, allow_nan=False)
+    checkpoint |= {"description": text, "sha256": _digest(tensors, text)}
     write_with(path, lambda stream: torch.save(checkpoint, stream))
 
 
@@ -118,8 +127,8 @@ def _describe(network: Network, model: TrainedModel) -> dict[str, Any]:
     return {"manifest": manifest.to_json(), "activations": activations}
 
 
-def _digest(tensors: dict[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, NDArray[Any]], description: str) -> str:
+    digest = hashlib.sha256(description.encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
@@ -128,21 +137,22 @@ def _digest(tensors: dict[str, NDArray[Any]]) -> str:
 
 
 def _load_checkpoint(path: Path) -> dict[str, Any]:
+    damaged = ModelFileError(
+        f"{path} is no model.pt: it is damaged, or not a file of knowngood train. "
+        "Copy it again, or train again."
+    )
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as stream:
+            if not _is_whole_zip(stream):  # torch's older formats are bare pickles, and not ours
+                raise damaged
+            stream.seek(0)
+            checkpoint = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        ValueError,
-        EOFError,
-    ) as error:
-        raise ModelFileError(
-            f"{path} is no model.pt: it is damaged, or not a file of knowngood train. "
-            "Copy it again, or train again."
-        ) from error
+    except (RuntimeError, pickle.UnpicklingError, LookupError, ValueError, TypeError) as error:
+        if error is damaged:
+            raise
+        raise damaged from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("description"), str):
         raise ModelFileError(
             f"{path} is a torch file, but not a model of knowngood train; a torch autoencoder "
@@ -151,18 +161,26 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _is_whole_zip(stream: BinaryIO) -> bool:
+    """Whether it is a zip archive whose members all fit their checksums."""
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError):
+        return False
+
+
 def _read(checkpoint: dict[str, Any], name: str) -> TrainedModel:
-    description = json.loads(checkpoint.pop("description"))
+    text, sha256 = checkpoint.pop("description"), checkpoint.pop("sha256")
+    description = json.loads(text)
     version = description["knowngood_trained_model"]
     if version != FILE_VERSION:
         raise ModelFileError(
             f"{name} has version {version}, this knowngood reads {FILE_VERSION}: update knowngood"
         )
     tensors = {key: tensor.numpy() for key, tensor in checkpoint.items()}
-    if _digest(tensors) != description["sha256"]:
-        raise ModelFileError(
-            f"{name} is damaged: its tensors do not fit their digest. Copy it again."
-        )
+    if _digest(tensors, text) != sha256:
+        raise ModelFileError(f"{name} is damaged: it does not fit its digest. Copy it again.")
     manifests = [Manifest.from_json(n["manifest"]) for n in description["networks"]]
     networks = [
         _read_network(index, manifest, described["activations"], tensors)

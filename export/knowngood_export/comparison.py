@@ -50,7 +50,7 @@ class FreshDies:
 def fresh_dies(
     process: synthetic.ProcessModel, n_good: int, n_defective: int, *, seed: int, n_lots: int = 5
 ) -> FreshDies:
-    """``n_good`` passing dies over ``n_lots`` lots, and ``n_defective`` of them with each defect."""
+    """About ``n_good`` passing dies of ``n_lots`` lots, and ``n_defective`` with each defect."""
     parts = [
         synthetic.make_lot(
             process, n_wafers=1, dies_per_wafer=-(-n_good // n_lots), lot=f"FRESH{i:02d}",

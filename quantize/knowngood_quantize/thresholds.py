@@ -2,8 +2,10 @@
 
 The threshold at a yield loss is the split-conformal quantile, the ⌈(n+1)(1−fpr)⌉-th smallest
 score: a further good die of the same process exceeds it with a probability of at most the yield
-loss (Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005). Where n dies are
-too few for that rank, the tail above their 90 % quantile is taken as exponential and extended.
+loss (Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005). It lies a hair
+above that score, and below the next, so that the die's verdict does not hang on its last bits, in
+which the engines differ. Where n dies are too few for that rank, the tail above their 90 %
+quantile is taken as exponential and extended.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ Float64 = NDArray[np.float64]
 MIN_SCORES = 20
 """Below this even the start of the tail, the 90 % quantile, rests on a die or two."""
 TAIL_SHARE = 0.1
+ROUNDING = 2e-5
+"""What fp32 engines may differ by in a score, relative."""
 CONFIDENCE = 0.95
 Z_TWO_SIDED = 1.959964
 """Quantile of the Gaussian for ``CONFIDENCE``, both sides."""
@@ -77,8 +81,10 @@ def _operating_point(ordered: Float64, fpr: float) -> OperatingPoint:
 def _threshold(ordered: Float64, fpr: float) -> float:
     n = len(ordered)
     rank = math.ceil((n + 1) * (1 - fpr) - 1e-9)  # 1 − fpr is inexact: 0.98 · 500 must stay 490
-    if rank <= n:
-        return _float32_not_below(ordered[rank - 1])
+    if rank < n:
+        return _just_above(ordered[rank - 1], ordered[rank])
+    if rank == n:
+        return _float32_not_below(ordered[-1])
     return _float32_not_below(max(ordered[-1], _tail_quantile(ordered, fpr)))
 
 
@@ -110,6 +116,13 @@ def _binomial_cdf(n: int, p: float) -> Float64:
     log_pmf = n * math.log1p(-p) + np.concatenate([[0.0], np.cumsum(log_ratio)[:-1]])
     cdf: Float64 = np.cumsum(np.exp(log_pmf))
     return cdf
+
+
+def _just_above(score: float, following: float) -> float:
+    """A float32 from ``score`` to below ``following``, at most ``ROUNDING`` above ``score``."""
+    margin = min((following - score) / 2, ROUNDING * abs(score))
+    above = float(np.float32(score + margin))
+    return above if score <= above < following else _float32_not_below(score)
 
 
 def _float32_not_below(score: float) -> float:

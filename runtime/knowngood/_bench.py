@@ -66,37 +66,46 @@ def time_contestants(
     latencies = []
     for batch in batches:
         dies = np.ascontiguousarray(values[:batch])
-        timings = _interleave({n: _bind(f, dies) for n, f in contestants.items()}, seconds)
-        latencies += [_summarise(name, batch, ns) for name, ns in timings.items()]
+        timers = {name: timer_of(score, dies) for name, score in contestants.items()}
+        latencies += time_in_turn(timers, batch, seconds=seconds)
     return latencies
 
 
-def _bind(
-    function: Callable[[NDArray[np.float32]], object], dies: NDArray[np.float32]
-) -> Callable[[], object]:
-    return lambda: function(dies)
+Timer = Callable[[int], NDArray[np.int64]]
+"""Makes so many calls and gives the nanoseconds of each, int64 ``(n_calls,)``."""
 
 
-def _interleave(
-    calls: Mapping[str, Callable[[], object]], seconds: float
-) -> dict[str, NDArray[np.int64]]:
-    counts = {name: _calls_per_round(call, seconds) for name, call in calls.items()}
-    timings: dict[str, list[NDArray[np.int64]]] = {name: [] for name in calls}
+def timer_of(score: Callable[[NDArray[np.float32]], object], dies: NDArray[np.float32]) -> Timer:
+    """The timer of a function of this process."""
+    return lambda n_calls: _time_calls(lambda: score(dies), n_calls)
+
+
+def time_in_turn(
+    timers: Mapping[str, Timer], batch: int, *, seconds: float = 1.0
+) -> list[Latency]:
+    """Latencies of timers, each of which may run in a process of its own; one runs at a time."""
+    timings = _interleave(timers, seconds)
+    return [_summarise(name, batch, ns) for name, ns in timings.items()]
+
+
+def _interleave(timers: Mapping[str, Timer], seconds: float) -> dict[str, NDArray[np.int64]]:
+    counts = {name: _calls_per_round(timer, seconds) for name, timer in timers.items()}
+    timings: dict[str, list[NDArray[np.int64]]] = {name: [] for name in timers}
     enabled = gc.isenabled()
     gc.disable()
     try:
         for _ in range(ROUNDS):
-            for name, call in calls.items():
-                timings[name].append(_time_calls(call, counts[name]))
+            for name, timer in timers.items():
+                timings[name].append(timer(counts[name]))
     finally:
         if enabled:
             gc.enable()
     return {name: np.concatenate(parts) for name, parts in timings.items()}
 
 
-def _calls_per_round(call: Callable[[], object], seconds: float) -> int:
-    call()
-    once = float(np.median(_time_calls(call, 5))) * 1e-9
+def _calls_per_round(timer: Timer, seconds: float) -> int:
+    timer(1)
+    once = float(np.median(timer(5))) * 1e-9
     return max(MIN_CALLS // ROUNDS, int(seconds / ROUNDS / max(once, 1e-7)))
 
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+
 from knowngood._errors import UsageError
 from knowngood._forward import reconstruct
 from knowngood._network import Network, Scaler, Screen
@@ -21,7 +23,6 @@ from knowngood_export._architecture import (
 from knowngood_export._fit import AutoencoderConfig
 from knowngood_export._pca_start import can_start_as_pca, start_as_pca
 from knowngood_quantize.heads import unfitted_head
-from sklearn.decomposition import PCA
 
 
 def network_of(architecture: Architecture, module: torch.nn.Sequential, n_tests: int) -> Network:

@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+
 from knowngood._errors import GateError, UsageError
 from knowngood._network import Dense
 from knowngood_export._architecture import Architecture
 from knowngood_export._corruption import PEPPER_SIGMA, Masking, Noise
 from knowngood_export._orthogonal_momentum import OrthogonalMomentum, orthogonalised
 from knowngood_export._training import TrainingRecipe, train
-from numpy.typing import NDArray
 
 N_TESTS = 30
 SHAPE = Architecture((24, 16), 4)
@@ -74,13 +75,15 @@ def test_training_learns_curvature_that_pca_cannot() -> None:
 
 
 def test_the_weights_kept_are_those_of_the_best_epoch() -> None:
-    u, held_out = curved_dies(100, 0), curved_dies(200, 1)
+    rng = np.random.default_rng(0)
+    u = rng.standard_normal((100, N_TESTS)).astype(np.float32)  # nothing to learn but these dies
+    held_out = rng.standard_normal((200, N_TESTS)).astype(np.float32)
     trained = train(u, held_out, SHAPE, TrainingRecipe(epochs=60, n_threads=1))
     best = min(point[2] for point in trained.learning_curve)
     r = np.clip(held_out, -8, 8) - rebuild(trained.layers, np.clip(held_out, -8, 8))
     huber = np.where(np.abs(r) <= 1, r**2, 2 * np.abs(r) - 1).mean()
     assert huber <= best * (1 + 1e-5)
-    assert trained.learning_curve[-1][2] > best, "the last epoch is not the best one here"
+    assert trained.learning_curve[-1][2] > 1.02 * best
 
 
 def test_patience_stops_the_training() -> None:

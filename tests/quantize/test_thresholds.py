@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,12 +19,20 @@ def _scores(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).gumbel(3, 0.3, n).astype(np.float32)
 
 
+def test_the_dies_verdict_that_sets_the_threshold_does_not_hang_on_its_last_bits() -> None:
+    scores = np.linspace(1, 2, 1000, dtype=np.float32)
+    threshold = fit_operating_points(scores, [0.02])[0].threshold
+    below, above = scores[scores <= threshold][-1], scores[scores > threshold][0]
+    assert (scores > threshold).sum() == 19  # the 981st of 1,000 is the limit: 1001 · 0.98
+    assert below * (1 + 1e-5) < threshold < above * (1 - 1e-5)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.integers(20, 3000), st.floats(0.001, 0.3))
 def test_the_conformal_rank(n: int, fpr: float) -> None:
     """With scores 1 … n the threshold is its own rank; a new die exceeds it at most so often."""
     point = fit_operating_points(np.arange(1, n + 1, dtype=np.float32), [fpr])[0]
-    rank = point.threshold
+    rank = math.floor(point.threshold)
     if fpr >= 1 / (n + 1):
         assert (n + 1 - rank) / (n + 1) <= fpr * (1 + 1e-9)
         assert (n + 1 - (rank - 1)) / (n + 1) > fpr * (1 - 1e-9)

@@ -1,0 +1,73 @@
+"""Before anything is timed: a trained model, its exported files, and dies that neither has seen."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import knowngood_export
+import knowngood_quantize
+from knowngood_export import synthetic
+from knowngood_export._fit import AutoencoderConfig
+from knowngood_export._forms import ExportGates
+from knowngood_export._trained import TrainedModel, load_model, save_model
+from knowngood_export._training import TrainingRecipe
+from knowngood_export.comparison import FreshDies, fresh_dies
+from knowngood_export.export import ExportReport, export_trained
+from knowngood_export.train_lots import LotTrainingConfig, train_on_lots
+
+from ._cases import Case
+
+REFUSE_NOTHING = ExportGates(
+    int8_error=math.inf, int8_flips_good=math.inf, int8_flips_defective=math.inf
+)
+"""A form that drifts far is to be shown here; the case's own expectations fail it."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the contestants of a case are made of, and the dies they are given."""
+
+    trained: TrainedModel
+    exported: ExportReport
+    fresh: FreshDies
+
+
+def prepare(case: Case, folder: Path) -> Prepared:
+    """Train or load the model, export it, and make fresh dies.
+
+    The trained model is kept in ``folder`` under a name that changes with the case and with the
+    source of training, so that no figure can come from a model of other code.
+    """
+    process = synthetic.process(case.n_tests, "tight", seed=case.seed)
+    own = folder / f"{case.name}-{_key(case)}"
+    own.mkdir(parents=True, exist_ok=True)
+    trained = _trained(case, process, own / "model.pt")
+    exported = export_trained(trained, own, gates=REFUSE_NOTHING)
+    fresh = fresh_dies(process, case.n_fresh_good, case.n_fresh_defective, seed=case.seed + 1)
+    return Prepared(trained, exported, fresh)
+
+
+def _trained(case: Case, process: synthetic.ProcessModel, path: Path) -> TrainedModel:
+    if not path.exists():
+        lots = [
+            synthetic.make_lot(
+                process, n_wafers=case.wafers_per_lot, dies_per_wafer=case.dies_per_wafer,
+                lot=f"LOT{i + 1:03d}", seed=case.seed,
+            )
+            for i in range(case.n_lots)
+        ]  # fmt: skip
+        recipe = TrainingRecipe(seed=case.seed, n_threads=1)
+        config = LotTrainingConfig(AutoencoderConfig(recipe=recipe))
+        save_model(path, train_on_lots(lots, config=config))
+    return load_model(path)
+
+
+def _key(case: Case) -> str:
+    digest = hashlib.sha256(case.training_key().encode())
+    for package in (knowngood_quantize, knowngood_export):
+        for source in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]

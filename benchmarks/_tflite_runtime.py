@@ -1,0 +1,84 @@
+"""tflite-runtime 2.14, which needs NumPy 1: a worker process that times itself on request.
+
+Only one contestant runs at a time, this one too; its calls are timed inside the worker, so that
+nothing of the way to it is in the figures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import knowngood
+from knowngood._bench import Timer
+from knowngood._model_file import read_manifest
+
+from ._contestants import Float32, thresholds_of
+from ._other_python import other_python
+
+REQUIREMENTS = ("tflite-runtime==2.14.0", "numpy<2")
+WORKER = Path(__file__).with_name("tflite_worker.py")
+
+
+class TfliteRuntime:
+    """A ``.tflite`` file through ``knowngood.load(..., engine="tflite").score`` elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        manifest = read_manifest(path)
+        self.form = manifest.precision
+        self.name = f"tflite-runtime {self.form}"
+        self.thresholds = thresholds_of(manifest.screen)
+        self._folder = tempfile.TemporaryDirectory(prefix="knowngood-bench-")
+        source = Path(knowngood.__path__[0]).parent
+        self._worker = subprocess.Popen(
+            [str(other_python(*REQUIREMENTS)), str(WORKER), str(path)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(source)},
+        )  # fmt: skip
+        self.version: str = self._answer()["version"]
+
+    def score(self, values: Float32) -> Float32:
+        scores = Path(self._folder.name, "scores.npy")
+        self._ask({"do": "score", "values": self._save("dies", values), "scores": str(scores)})
+        result: Float32 = np.load(scores)
+        return result
+
+    def timer(self, values: Float32) -> Timer:
+        path = self._save(f"batch{len(values)}", values)
+
+        def time_calls(n_calls: int) -> NDArray[np.int64]:
+            answer = self._ask({"do": "time", "values": path, "n_calls": n_calls})
+            return np.array(answer["ns"], dtype=np.int64)
+
+        return time_calls
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.communicate()
+        self._folder.cleanup()
+
+    def _save(self, name: str, values: Float32) -> str:
+        path = Path(self._folder.name, f"{name}.npy")
+        np.save(path, values)
+        return str(path)
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._worker.stdin is not None
+        self._worker.stdin.write(json.dumps(request) + "\n")
+        self._worker.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._worker.stdout is not None
+        line = self._worker.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name}: the worker ended, code {self._worker.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
