@@ -13,7 +13,7 @@ from knowngood_export.comparison import FreshDies
 from knowngood_quantize.drift import measure_drift
 from knowngood_quantize.yardstick import evaluate_scores
 
-from ._cases import Allowed
+from ._cases import ScoreErrors
 from ._contestants import Contestant, Float32, in_blocks, thresholds_of
 
 REFERENCE = "float64"
@@ -52,7 +52,7 @@ class Accuracy:
     detector: str
     form: str
     bias: float | None
-    errors: Allowed | None
+    errors: ScoreErrors | None
     points: tuple[AtPoint, ...]
     curve: tuple[tuple[float, float], ...]
 
@@ -123,7 +123,7 @@ def _accuracy(
         return Accuracy(name, form, None, None, points, curve)
     good = _signed_errors(reference.good, own.good)
     defective = _signed_errors(reference.all_defective, own.all_defective)
-    errors = Allowed(
+    errors = ScoreErrors(
         good_median=float(np.median(np.abs(good))),
         good_worst=float(np.abs(good).max()),
         defective_worst=float(np.abs(defective).max()),

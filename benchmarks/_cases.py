@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import tomllib
 
 CASES_FILE = Path(__file__).with_name("cases.toml")
 
@@ -42,14 +43,14 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Allowed:
+class ScoreErrors:
     """Largest relative errors of a form's scores against the float64 oracle."""
 
     good_median: float
     good_worst: float
     defective_worst: float
 
-    def breaches(self, found: Allowed) -> list[str]:
+    def breaches(self, found: ScoreErrors) -> list[str]:
         """What is beyond this, in words; errors that are no numbers are."""
         limits = asdict(self)
         return [
@@ -61,10 +62,10 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cases to run and what is expected of each form, ``"fp32"`` or ``"int8"``."""
+    """The cases to run and what is expected of each form: "fp32", "int8" or "rival"."""
 
     cases: tuple[Case, ...]
-    expected: dict[str, Allowed]
+    expected: dict[str, ScoreErrors]
 
 
 def read_plan(path: Path = CASES_FILE, *, quick: bool = False, only: str | None = None) -> Plan:
@@ -76,13 +77,13 @@ def read_plan(path: Path = CASES_FILE, *, quick: bool = False, only: str | None 
     document = tomllib.loads(path.read_text(encoding="utf-8"))
     cases = {fields["name"]: _case(path, fields) for fields in document["case"]}
     if quick:
-        changed = dict(document["quick"])
+        changed = {**document["quick"], "batches": tuple(document["quick"]["batches"])}
         cases = {changed["name"]: replace(cases[changed["name"]], **changed)}
     if only is not None:
         if only not in cases:
             raise ValueError(f"{path} has no case {only!r}; there are {', '.join(cases)}")
         cases = {only: cases[only]}
-    expected = {form: Allowed(**limits) for form, limits in document["expected"].items()}
+    expected = {form: ScoreErrors(**limits) for form, limits in document["expected"].items()}
     return Plan(tuple(cases.values()), expected)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +24,7 @@ class Contestant(Protocol):
 
     Attributes:
         name: "onnxruntime int8", …
-        form: "fp32" or "int8"; says how close its scores must be.
+        form: "fp32", "int8" or "rival"; says how close its scores must be.
         version: of the package that does the arithmetic.
         thresholds: by nominal yield loss.
     """
@@ -32,7 +32,7 @@ class Contestant(Protocol):
     name: str
     form: str
     version: str
-    thresholds: Mapping[float, float]
+    thresholds: dict[float, float]
 
     def score(self, values: Float32) -> Float32:
         """Scores, float32 ``(n,)``, of raw values ``(n, n_tests)``; NaN where there is none."""

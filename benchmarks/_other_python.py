@@ -1,4 +1,4 @@
-"""Virtual environments with packages that this one cannot hold, made once and kept in ``.venvs``."""
+"""Virtual environments for packages that this one cannot hold, made once, kept in ``.venvs``."""
 
 from __future__ import annotations
 

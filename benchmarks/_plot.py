@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,6 +20,7 @@ COLOURS = {
     "onnxruntime": "#0072B2",
     "litert": "#D55E00",
     "tflite-runtime": "#009E73",
+    "quantize_static": "#882255",
     "pat": "#E69F00",
     "t2": "#CC79A7",
     "pca": "#56B4E9",
@@ -41,13 +42,21 @@ def plot_case(result: CaseResult, processor: str) -> bytes:
     widths = "-".join(map(str, result.widths))
     figure.suptitle(f"{result.case.name}: {widths}, one thread, {processor}", fontsize=13)
     picture = io.BytesIO()
-    canvas.print_png(picture, metadata={"Software": None})
+    canvas.print_figure(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
 
 
-def _style(name: str, form: str) -> Mapping[str, object]:
+def _style(name: str, form: str) -> dict[str, Any]:
     colour = COLOURS[name.split()[0]]
     return {"color": colour, "linestyle": "--" if form == "fp32" else "-", "linewidth": 1.8}
+
+
+def _int8_style(name: str) -> dict[str, Any]:
+    """tflite-runtime often draws what LiteRT draws: a thin dotted line leaves both visible."""
+    engine = name.split()[0]
+    on_top = engine == "tflite-runtime"
+    style = {"linestyle": ":", "linewidth": 1.2, "zorder": 3} if on_top else {"linewidth": 2}
+    return {"color": COLOURS[engine], **style}
 
 
 def _form(name: str) -> str:
@@ -61,7 +70,9 @@ def _cost(axes: Axes, result: CaseResult) -> None:
         costs = [item.us_per_die for item in items]
         marker = "o" if _form(name) == "int8" else "s"
         axes.loglog(batches, costs, marker, ms=4.5, label=name, **_style(name, _form(name)))
-    axes.set(title="Cost", xlabel="dies in a call", ylabel="median µs per die, raw values → verdict")
+    axes.set(
+        title="Cost", xlabel="dies in a call", ylabel="median µs per die, raw values → verdict"
+    )
     axes.set_xticks(result.case.batches, [str(b) for b in result.case.batches])
     _plain_numbers(axes)
     axes.legend(fontsize=8.5, frameon=False)
@@ -72,3 +83,82 @@ def _plain_numbers(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(which="major", color="#e4e4e4")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _tails(axes: Axes, result: CaseResult) -> None:
+    batch = result.tail_batch
+    items = [item for item in result.latencies if item.batch == batch]
+    items.sort(key=lambda item: -item.median_us)
+    for row, item in enumerate(items):
+        colour = COLOURS[item.contestant.split()[0]]
+        axes.hlines(row, item.median_us, item.p999_us, color=colour, lw=2)
+        axes.plot(item.median_us, row, "o", color=colour, ms=7)
+        axes.plot(item.p99_us, row, "|", color=colour, ms=13, mew=2)
+        axes.plot(item.p999_us, row, "|", color=colour, ms=20, mew=2)
+        axes.annotate(
+            f"{item.median_us:.0f}", (item.median_us, row), (-7, 0),
+            textcoords="offset points", ha="right", va="center", fontsize=8.5,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(items)), [item.contestant for item in items])
+    axes.set_xlim(left=min(item.median_us for item in items) / 1.6)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set(
+        title=f"Tails, {batch} dies in a call: median, 99 %, 99.9 %", xlabel="µs per call",
+    )  # fmt: skip
+    axes.grid(axis="x", which="major", color="#e4e4e4")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _flips(axes: Axes, result: CaseResult) -> None:
+    judged = [a for a in result.accuracy if a.form in ("fp32", "int8", "rival")]
+    for accuracy in (a for a in judged if a.form != "fp32"):
+        losses = [p.fpr for p in accuracy.points]
+        for kind, marker in (("defective", "o"), ("good", "v")):
+            flips = [getattr(p, f"flips_{kind}") for p in accuracy.points]
+            shown = [max(f, LEAST_FLIPS) for f in flips]
+            label = f"{accuracy.detector}, {kind} dies"
+            axes.loglog(
+                losses, shown, marker=marker, ms=5, label=label, **_int8_style(accuracy.detector)
+            )
+    worst = max(
+        (f for a in judged if a.form == "fp32" for p in a.points
+         for f in (p.flips_good, p.flips_defective) if f is not None),
+        default=0.0,
+    )  # fmt: skip
+    axes.set(
+        title=f"Verdict flips against float64 (fp32 forms: at most {worst:.1f})",
+        xlabel="nominal yield loss", ylabel=f"flips per 10,000 dies ({LEAST_FLIPS:g} means none)",
+    )  # fmt: skip
+    _loss_axis(axes)
+    _plain_numbers(axes)
+    axes.legend(fontsize=8.5, frameon=False)
+
+
+def _detection(axes: Axes, result: CaseResult) -> None:
+    for accuracy in result.accuracy:
+        losses, shares = zip(*accuracy.curve, strict=True)
+        if accuracy.detector == REFERENCE:
+            axes.plot(losses, shares, color="#000000", lw=3, label="autoencoder float64")
+        elif accuracy.form in ("int8", "rival"):
+            axes.plot(losses, shares, **_int8_style(accuracy.detector), label=accuracy.detector)
+        elif accuracy.form == "baseline":
+            colour = COLOURS[accuracy.detector]
+            axes.plot(losses, shares, "--", color=colour, lw=1.8, label=LABELS[accuracy.detector])
+    axes.set_xscale("log")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylim(0, 1)
+    axes.set(
+        title="Detection at equal yield loss, all classes of defect",
+        xlabel="yield loss", ylabel="defective dies rejected",
+    )  # fmt: skip
+    _loss_axis(axes)
+    axes.grid(which="major", color="#e4e4e4")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8.5, frameon=False, loc="lower right")
+
+
+def _loss_axis(axes: Axes) -> None:
+    ticks = (0.0005, 0.001, 0.005, 0.01, 0.02, 0.05)
+    axes.set_xticks(ticks, [f"{100 * t:g} %" for t in ticks])
+    axes.xaxis.set_minor_formatter(NullFormatter())

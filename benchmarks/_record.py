@@ -62,9 +62,7 @@ def _slug(text: str) -> str:
 def _to_json(result: CaseResult) -> dict[str, Any]:
     return {
         **asdict(result),
-        "latencies": [
-            {**asdict(item), "us_per_die": item.us_per_die} for item in result.latencies
-        ],
+        "latencies": [{**asdict(item), "us_per_die": item.us_per_die} for item in result.latencies],
     }
 
 
@@ -123,25 +121,27 @@ def _latency(result: CaseResult) -> str:
         items = [found[name, batch] for batch in batches]
         cells = [f"{m.median_us:.1f} ({m.p99_us:.1f})" for m in items]
         rows.append([f"{name} ({version})", *cells, f"{items[-1].us_per_die:.2f}"])
-    header = ["", *(f"{b} dies" for b in batches), f"µs/die at {batches[-1]}"]
+    header = [
+        "",
+        *("1 die" if b == 1 else f"{b} dies" for b in batches),
+        f"µs/die at {batches[-1]}",
+    ]
     return markdown_table(header, rows)
 
 
 def _tails(result: CaseResult) -> str:
-    batch = tail_batch(result)
+    batch = result.tail_batch
     rows = [
-        [m.contestant, *(f"{t:.1f}" for t in (m.median_us, m.p99_us, m.p999_us, m.worst_us))]
-        + [f"{m.n_calls:,}"]
+        [
+            m.contestant,
+            *(f"{t:.1f}" for t in (m.median_us, m.p99_us, m.p999_us, m.worst_us)),
+            f"{m.n_calls:,}",
+        ]
         for m in result.latencies
         if m.batch == batch
     ]
     header = [f"{batch} dies in a call, µs", "median", "99 %", "99.9 %", "worst", "calls"]
     return markdown_table(header, rows)
-
-
-def tail_batch(result: CaseResult) -> int:
-    """The batch whose tails are shown: 64, a touchdown of a wide prober, or the nearest to it."""
-    return min(result.case.batches, key=lambda batch: abs(batch - 64))
 
 
 def _drift(result: CaseResult) -> str:

@@ -13,10 +13,11 @@ from knowngood._bench import Latency, time_in_turn
 from knowngood._forward import forward
 
 from ._accuracy import Accuracy, measure_accuracy
-from ._cases import Allowed, Case, Plan
+from ._cases import ScoreErrors, Case, Plan
 from ._contestants import Contestant, Float32, LoadedModel, NumPyForward
 from ._other_python import CannotInstallError
 from ._prepare import Prepared, prepare
+from ._rival_int8 import QuantizeStatic
 from ._tflite_runtime import TfliteRuntime
 from ._torch_eager import TorchEager
 
@@ -47,6 +48,11 @@ class CaseResult:
     skipped: tuple[str, ...]
     failures: tuple[str, ...]
 
+    @property
+    def tail_batch(self) -> int:
+        """The batch whose tails are shown: 64, a touchdown of a wide prober, or the nearest."""
+        return min(self.case.batches, key=lambda batch: abs(batch - 64))
+
 
 def run_plan(plan: Plan, folder: Path, say: Callable[[str], None]) -> list[CaseResult]:
     """Run every case, keeping trained models in ``folder``."""
@@ -54,7 +60,7 @@ def run_plan(plan: Plan, folder: Path, say: Callable[[str], None]) -> list[CaseR
 
 
 def _run_case(
-    case: Case, expected: dict[str, Allowed], folder: Path, say: Callable[[str], None]
+    case: Case, expected: dict[str, ScoreErrors], folder: Path, say: Callable[[str], None]
 ) -> CaseResult:
     say(f"{case.name}: training, exporting")
     prepared = prepare(case, folder)
@@ -92,6 +98,8 @@ def _open_contestants(prepared: Prepared, skipped: list[str]) -> Iterator[list[C
     paths = [form.path for form in prepared.exported.forms]
     contestants: list[Contestant] = [TorchEager(network), NumPyForward(network)]
     contestants += [LoadedModel(path, ENGINE_OF_SUFFIX[path.suffix]) for path in paths]
+    fp32_onnx = next(path for path in paths if path.name == "model.onnx")
+    contestants.append(QuantizeStatic(fp32_onnx, prepared.trained))
     with ExitStack() as stack:
         for path in (p for p in paths if p.suffix == ".tflite"):
             try:
@@ -104,7 +112,7 @@ def _open_contestants(prepared: Prepared, skipped: list[str]) -> Iterator[list[C
         yield contestants
 
 
-def wrong_answers(accuracy: Sequence[Accuracy], expected: dict[str, Allowed]) -> list[str]:
+def wrong_answers(accuracy: Sequence[Accuracy], expected: dict[str, ScoreErrors]) -> list[str]:
     """Contestants whose scores of the fresh dies are further off than their form allows."""
     return [
         f"{a.detector}: {breach}"
@@ -118,7 +126,7 @@ def wrong_at_batch(
     contestants: Sequence[Contestant],
     dies: Float32,
     reference: Float32,
-    expected: dict[str, Allowed],
+    expected: dict[str, ScoreErrors],
 ) -> list[str]:
     """Contestants whose answer to exactly the call that is timed is further off than allowed."""
     failures = []

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import knowngood
 from knowngood._bench import Timer
-from knowngood._model_file import read_manifest
+from knowngood._model_file import read_model
 
 from ._contestants import Float32, thresholds_of
 from ._other_python import other_python
@@ -31,7 +31,7 @@ class TfliteRuntime:
     """A ``.tflite`` file through ``knowngood.load(..., engine="tflite").score`` elsewhere."""
 
     def __init__(self, path: Path) -> None:
-        manifest = read_manifest(path)
+        manifest = read_model(path).manifest
         self.form = manifest.precision
         self.name = f"tflite-runtime {self.form}"
         self.thresholds = thresholds_of(manifest.screen)

@@ -1,9 +1,10 @@
-"""The trained network in eager PyTorch, as a data scientist would run it: scaler and head included."""
+"""The trained network in eager PyTorch, scaler and head included, as a data scientist runs it."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from knowngood._bench import Timer, timer_of
@@ -48,7 +49,7 @@ class TorchEager:
 
     name = "torch fp32"
     form = "fp32"
-    version = torch.__version__
+    version = str(torch.__version__)
 
     def __init__(self, network: Network) -> None:
         screen = network.screen
@@ -58,7 +59,7 @@ class TorchEager:
         self._weight = torch.from_numpy(screen.head.residual_weight)
         self._head = _TorchHead(screen.head)
         self.thresholds = thresholds_of(screen)
-        self._threshold = np.float32(self.thresholds[screen.default_fpr])
+        self._threshold = self.thresholds[screen.default_fpr]
 
     def score(self, values: Float32) -> Float32:
         return in_blocks(lambda dies: self._scores(dies).numpy(), values)
@@ -74,13 +75,14 @@ class TorchEager:
         z = torch.where(present, (u - self._module(u)) * self._weight, 0.0)
         scores = self._head(z, present)
         scored = scores.isfinite() & (u.abs().amax(1) <= MAX_STANDARDISED)
-        return torch.where(scored, scores, torch.nan)
+        return scores.masked_fill(~scored, torch.nan)
 
     @torch.inference_mode()
-    def _verdicts(self, values: Float32) -> tuple[Float32, np.ndarray]:
+    def _verdicts(self, values: Float32) -> tuple[Float32, NDArray[np.int8]]:
         scores = self._scores(values)
-        judged = torch.where(scores <= self._threshold, int(Verdict.PASS), int(Verdict.REJECT))
-        judged = torch.where(scores.isnan(), int(Verdict.UNSCORED), judged).to(torch.int8)
+        judged = torch.full(scores.shape, Verdict.REJECT, dtype=torch.int8)
+        judged[scores <= self._threshold] = Verdict.PASS
+        judged[scores.isnan()] = Verdict.UNSCORED
         return scores.numpy(), judged.numpy()
 
 

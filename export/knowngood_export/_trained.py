@@ -10,6 +10,7 @@ import hashlib
 import json
 import pickle
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +28,7 @@ _DAMAGE = (
     RuntimeError,
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    zlib.error,
     LookupError,
     EOFError,
     TypeError,

@@ -42,6 +42,8 @@ WARM_UP = 0.1
 HELD_OUT_DIES = 4096
 """At most so many held-out dies are looked at after each epoch."""
 
+TRAINING_STREAM, HELD_OUT_STREAM = 0, 1
+
 LearningCurve = tuple[tuple[int, float, float], ...]
 
 
@@ -141,8 +143,14 @@ def train(
         module = build_module(u.shape[1], architecture)
         if can_start_as_pca(u.shape[1], architecture):
             start_as_pca(module, architecture, dies.u)
-        curve = _fit(module, dies, held, masking, recipe, progress)
+        masked = held._replace(present=masking.apply(held.present, _stream(recipe, HELD_OUT_STREAM)))
+        curve = _fit(module, dies, masked, masking, recipe, progress)
     return TrainedLayers(dense_layers(module), curve)
+
+
+def _stream(recipe: TrainingRecipe, number: int) -> torch.Generator:
+    """Random streams that do not depend on each other."""
+    return torch.Generator().manual_seed(recipe.seed * 2 + number)
 
 
 def _spread(values: NDArray[np.float32], most: int) -> NDArray[np.float32]:
@@ -214,7 +222,7 @@ class _Steps:
     ) -> None:
         self._module, self._masking, self._recipe = module, masking, recipe
         self._n_steps, self._done = n_steps, 0
-        self._rng = torch.Generator().manual_seed(recipe.seed)
+        self._rng = _stream(recipe, TRAINING_STREAM)
         self._optimiser = OrthogonalMomentum(module.parameters(), weight_decay=recipe.weight_decay)
 
     def run_epoch(self, dies: _Dies) -> float:
@@ -252,7 +260,8 @@ def _loss(y: torch.Tensor, u: torch.Tensor, present: torch.Tensor) -> torch.Tens
 @torch.no_grad()
 def _held_out_loss(module: nn.Sequential, held_out: _Dies) -> float:
     module.eval()
-    return float(_loss(module(held_out.u), held_out.u, held_out.present))
+    shown = held_out.u * held_out.present
+    return float(_loss(module(shown), held_out.u, held_out.present))
 
 
 def _require_finite(trained: float, held: float, epoch: int, recipe: TrainingRecipe) -> None:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._lot import Dies
 from knowngood._manifest import Evaluation, Provenance
-from knowngood._network import DEFAULT_FPR
+from knowngood._network import DEFAULT_FPR, MIN_EXCEEDANCES
 from knowngood._schema import Schema
 from knowngood_quantize.heads import MIN_HELD_OUT
 from knowngood_quantize.hold_out import FEWEST_GOOD_DIES, split_hold_out
@@ -235,7 +235,8 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         if not point.supported:
             warnings.warn(
                 f"the threshold at a yield loss of {point.fpr:.2%} rests on {point.n_dies} "
-                "held-out dies; it is an extrapolation. Give more dies or a larger fpr.",
+                f"held-out dies, with fewer than {MIN_EXCEEDANCES} expected above it. "
+                "Give more dies or a larger fpr.",
                 FewDiesWarning,
                 stacklevel=3,
             )

@@ -80,9 +80,7 @@ def timer_of(score: Callable[[NDArray[np.float32]], object], dies: NDArray[np.fl
     return lambda n_calls: _time_calls(lambda: score(dies), n_calls)
 
 
-def time_in_turn(
-    timers: Mapping[str, Timer], batch: int, *, seconds: float = 1.0
-) -> list[Latency]:
+def time_in_turn(timers: Mapping[str, Timer], batch: int, *, seconds: float = 1.0) -> list[Latency]:
     """Latencies of timers, each of which may run in a process of its own; one runs at a time."""
     timings = _interleave(timers, seconds)
     return [_summarise(name, batch, ns) for name, ns in timings.items()]

@@ -176,7 +176,7 @@ class Screen:
                 return _supported(point, extrapolate)
         listed = ", ".join(f"{p.fpr:.2%}" for p in self.operating_points) or "none"
         raise OperatingPointError(
-            f"the model has no operating point at a yield loss of {fpr:.4%}; it lists {listed}"
+            f"the model has no operating point at a yield loss of {fpr:.4%}; it lists {listed}."
         )
 
     def with_operating_points(self, points: Iterable[OperatingPoint]) -> Screen:

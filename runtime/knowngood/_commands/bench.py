@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import platform
 from typing import Any
 
@@ -17,6 +18,7 @@ from .._bench import (
     time_contestants,
 )
 from .._errors import UsageError
+from ._outputs import check_output
 from ._protocol import Command
 
 
@@ -34,6 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     from .._atomic import write_bytes
 
     batches = parse_batches(arguments.batches)
+    _check_seconds(arguments.seconds)
+    if arguments.json:
+        check_output(arguments.json, arguments.model)
     scorers = {
         str(path): load(path, engine=arguments.engine, extrapolate=True) for path in arguments.model
     }
@@ -63,6 +68,11 @@ def parse_batches(text: str) -> tuple[int, ...]:
     if not batches or min(batches) < 1:
         raise UsageError(f"--batches takes whole numbers ≥ 1 like 1,8,64, found {text!r}")
     return batches
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"--seconds takes a time above 0, found {seconds:g}")
 
 
 def bench_record(latencies: list[Latency], version: str) -> dict[str, Any]:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._errors import UsageError
+from ._outputs import check_output
 from ._protocol import Command
 
 if TYPE_CHECKING:
     from ..report import ReportFacts
+
+_PAGE_SUFFIXES = (".html", ".htm")
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +44,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     from ..report import write_report
 
-    output = Path(args.output)
-    if not output.parent.is_dir():
-        raise UsageError(f"cannot write {output}: the folder {output.parent} does not exist")
+    output = check_output(args.output)
+    if output.suffix.lower() not in _PAGE_SUFFIXES:  # so that no lot, model or table is overwritten
+        raise UsageError(f"{output}: a report is written as .html, by its name")
     facts = write_report(args.verdicts, output, model=args.model, lots=args.lot)
     if args.json:
         print(json.dumps({"output": str(output), **facts.to_json()}, allow_nan=False))

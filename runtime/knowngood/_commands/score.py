@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knowngood._errors import UsageError
-
+from ._outputs import check_output
 from ._protocol import Command
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
     from knowngood._verdict_table import check_suffix, write_verdicts
 
     check_suffix(args.output)
-    _refuse_output(Path(args.output), [args.model, *args.inputs])
+    check_output(args.output, [args.model, *args.inputs])
     scorer = load(args.model, engine=args.engine, fpr=args.fpr, extrapolate=args.extrapolate)
     results = [_score_one(scorer, path, args) for path in args.inputs]
     record = write_verdicts(args.output, results, inputs=args.inputs, good_if=args.good_if)
@@ -62,13 +60,6 @@ def _run(args: argparse.Namespace) -> int:
     elif not args.quiet:
         print(_summarise(scorer, results, args.output))
     return 0
-
-
-def _refuse_output(output: Path, sources: Sequence[str]) -> None:
-    if not output.parent.is_dir():
-        raise UsageError(f"cannot write {output}: the folder {output.parent} does not exist")
-    if output.resolve() in {Path(source).resolve() for source in sources}:
-        raise UsageError(f"{output} is also what is read: choose another name for the verdicts")
 
 
 def _score_one(scorer: Scorer, path: str, args: argparse.Namespace) -> LotResult:

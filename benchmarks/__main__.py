@@ -1,0 +1,55 @@
+"""``python -m benchmarks``: time and judge every engine and precision; see README.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main() -> int:
+    """Run the plan; 1 if an answer is wrong, 2 if the command is."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the small case only, in a minute")
+    parser.add_argument("--case", help="run one case by its name")
+    parser.add_argument(
+        "--record", action="store_true", help="write into benchmarks/records instead of out/bench"
+    )
+    arguments = parser.parse_args()
+    for variable in THREAD_VARIABLES:  # read once, when the libraries are loaded
+        os.environ[variable] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+    return run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from ._cases import read_plan
+    from ._record import write_record
+    from ._run import run_plan
+
+    try:
+        plan = read_plan(quick=arguments.quick, only=arguments.case)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    results = run_plan(plan, ROOT / "out" / "bench", lambda line: print(line, file=sys.stderr))
+    if arguments.record:
+        written = write_record(results, ROOT / "benchmarks" / "records")
+    else:
+        written = write_record(results, ROOT / "out" / "bench", "latest")
+    print(written.read_text(encoding="utf-8"))
+    print(f"written: {written}", file=sys.stderr)
+    failures = [f"{r.case.name}: {failure}" for r in results for failure in r.failures]
+    for failure in failures:
+        print(f"WRONG ANSWER {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
