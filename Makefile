@@ -11,7 +11,7 @@ demo: .venv/.demo
 	$(BIN)/knowngood demo -o out/demo
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -28,26 +28,30 @@ def main() -> int:
     return run(arguments)
 
 
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def run(arguments: argparse.Namespace) -> int:
-    from ._cases import read_plan
+    from ._cases import read_cases
     from ._record import write_record
-    from ._run import run_plan
+    from ._run import run_case
 
     try:
-        plan = read_plan(quick=arguments.quick, only=arguments.case)
+        cases = read_cases(quick=arguments.quick, only=arguments.case)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         return 2
-    results = run_plan(plan, ROOT / "out" / "bench", lambda line: print(line, file=sys.stderr))
+    results = [run_case(case, ROOT / "out" / "bench", say) for case in cases]
     if arguments.record:
         written = write_record(results, ROOT / "benchmarks" / "records")
     else:
         written = write_record(results, ROOT / "out" / "bench", "latest")
     print(written.read_text(encoding="utf-8"))
-    print(f"written: {written}", file=sys.stderr)
+    say(f"written: {written}")
     failures = [f"{r.case.name}: {failure}" for r in results for failure in r.failures]
     for failure in failures:
-        print(f"WRONG ANSWER {failure}", file=sys.stderr)
+        say(f"WRONG ANSWER {failure}")
     return 1 if failures else 0
 
 

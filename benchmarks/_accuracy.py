@@ -44,7 +44,7 @@ class Accuracy:
     """How far one detector is from the reference; errors are relative, over dies both score.
 
     Attributes:
-        bias: median signed error on good dies.
+        bias: of a contestant, the median signed error on good dies.
         errors: medians and worst; None for a baseline.
         curve: detection over all classes at equal yield loss, as (yield loss, share) pairs.
     """
@@ -119,7 +119,7 @@ def _accuracy(
         _at_point(name, fpr, reference, own, with_flips=form != "baseline")
         for fpr in own.thresholds
     )
-    if form == "baseline":
+    if form == "baseline" or own is reference:
         return Accuracy(name, form, None, None, points, curve)
     good = _signed_errors(reference.good, own.good)
     defective = _signed_errors(reference.all_defective, own.all_defective)

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import tomllib
 
+FORMS = ("fp32", "int8", "rival")
 CASES_FILE = Path(__file__).with_name("cases.toml")
+
+
+@dataclass(frozen=True)
+class ScoreErrors:
+    """Relative errors of scores against the float64 oracle: what is allowed, or what was found."""
+
+    good_median: float
+    good_worst: float
+    defective_worst: float
+
+    def breaches(self, found: ScoreErrors) -> list[str]:
+        """What is beyond this, in words; an error that is no number is."""
+        limits = asdict(self)
+        return [
+            f"{name.replace('_', ' dies, ')} relative error {error:.3g}, allowed {limits[name]:.3g}"
+            for name, error in asdict(found).items()
+            if not error <= limits[name]
+        ]
 
 
 @dataclass(frozen=True)
@@ -22,6 +41,7 @@ class Case:
         n_fresh_good, n_fresh_defective: dies of other lots; the latter per class of defect.
         batches: dies per call.
         seconds: of timing per contestant and batch.
+        expected: errors allowed to each form: "fp32", "int8", "rival".
     """
 
     name: str
@@ -34,6 +54,7 @@ class Case:
     batches: tuple[int, ...]
     seconds: float
     seed: int
+    expected: dict[str, ScoreErrors]
 
     def training_key(self) -> str:
         """A digest of all that the trained model depends on."""
@@ -42,53 +63,29 @@ class Case:
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class ScoreErrors:
-    """Largest relative errors of a form's scores against the float64 oracle."""
-
-    good_median: float
-    good_worst: float
-    defective_worst: float
-
-    def breaches(self, found: ScoreErrors) -> list[str]:
-        """What is beyond this, in words; errors that are no numbers are."""
-        limits = asdict(self)
-        return [
-            f"{name.replace('_', ' dies, ')} relative error {error:.3g}, allowed {limits[name]:.3g}"
-            for name, error in asdict(found).items()
-            if not error <= limits[name]
-        ]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The cases to run and what is expected of each form: "fp32", "int8" or "rival"."""
-
-    cases: tuple[Case, ...]
-    expected: dict[str, ScoreErrors]
-
-
-def read_plan(path: Path = CASES_FILE, *, quick: bool = False, only: str | None = None) -> Plan:
-    """The plan in a file; ``quick`` takes its small variant, ``only`` one case by name.
+def read_cases(
+    path: Path = CASES_FILE, *, quick: bool = False, only: str | None = None
+) -> list[Case]:
+    """The cases in a file; ``quick`` takes its small variant, ``only`` one case by name.
 
     Raises:
         ValueError: there is no such case, or a field is missing or unknown.
     """
     document = tomllib.loads(path.read_text(encoding="utf-8"))
-    cases = {fields["name"]: _case(path, fields) for fields in document["case"]}
+    fields = {each["name"]: each for each in document["case"]}
     if quick:
-        changed = {**document["quick"], "batches": tuple(document["quick"]["batches"])}
-        cases = {changed["name"]: replace(cases[changed["name"]], **changed)}
+        changed = document["quick"]
+        fields = {changed["name"]: {**fields[changed["name"]], **changed}}
     if only is not None:
-        if only not in cases:
-            raise ValueError(f"{path} has no case {only!r}; there are {', '.join(cases)}")
-        cases = {only: cases[only]}
-    expected = {form: ScoreErrors(**limits) for form, limits in document["expected"].items()}
-    return Plan(tuple(cases.values()), expected)
+        if only not in fields:
+            raise ValueError(f"{path} has no case {only!r}; there are {', '.join(fields)}")
+        fields = {only: fields[only]}
+    return [_case(path, each) for each in fields.values()]
 
 
 def _case(path: Path, fields: dict[str, Any]) -> Case:
     try:
-        return Case(**{**fields, "batches": tuple(fields["batches"])})
+        expected = {form: ScoreErrors(**fields["expected"][form]) for form in FORMS}
+        return Case(**{**fields, "batches": tuple(fields["batches"]), "expected": expected})
     except (TypeError, KeyError) as error:
-        raise ValueError(f"{path}: case {fields.get('name')!r}: {error}") from error
+        raise ValueError(f"{path}: case {fields['name']!r}: {error}") from error

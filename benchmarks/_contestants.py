@@ -63,10 +63,8 @@ class NumPyForward:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._threshold = network.screen.operating_point(
-            network.screen.default_fpr, extrapolate=True
-        ).threshold
         self.thresholds = thresholds_of(network.screen)
+        self._threshold = self.thresholds[network.screen.default_fpr]
 
     def score(self, values: Float32) -> Float32:
         return in_blocks(self._score, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
-from ._accuracy import REFERENCE
+from ._accuracy import REFERENCE, Accuracy
 from ._run import CaseResult
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; by engine
@@ -26,6 +27,8 @@ COLOURS = {
     "pca": "#56B4E9",
 }
 LABELS = {"pat": "PAT", "t2": "Hotelling T²", "pca": "PCA residual"}
+QUANTISED = ("int8", "rival")
+HEADROOM = 12
 LEAST_FLIPS = 0.1
 """Flips per 10,000 that stand for none on the logarithmic axis."""
 
@@ -51,12 +54,18 @@ def _style(name: str, form: str) -> dict[str, Any]:
     return {"color": colour, "linestyle": "--" if form == "fp32" else "-", "linewidth": 1.8}
 
 
-def _int8_style(name: str) -> dict[str, Any]:
-    """tflite-runtime often draws what LiteRT draws: a thin dotted line leaves both visible."""
-    engine = name.split()[0]
-    on_top = engine == "tflite-runtime"
-    style = {"linestyle": ":", "linewidth": 1.2, "zorder": 3} if on_top else {"linewidth": 2}
-    return {"color": COLOURS[engine], **style}
+def _drawn_once(accuracy: Sequence[Accuracy]) -> dict[str, Accuracy]:
+    """By label; engines that give the very same figures, as the TFLite ones may, share a line."""
+    alike: dict[tuple[tuple[float, float], ...], list[Accuracy]] = {}
+    for each in accuracy:
+        alike.setdefault(each.curve, []).append(each)
+    return {_joined([a.detector for a in group]): group[0] for group in alike.values()}
+
+
+def _joined(names: Sequence[str]) -> str:
+    """The names of contestants of one form: "litert = tflite-runtime int8"."""
+    engines = [name.rpartition(" ")[0] for name in names]
+    return f"{' = '.join(engines)} {_form(names[0])}"
 
 
 def _form(name: str) -> str:
@@ -111,43 +120,46 @@ def _tails(axes: Axes, result: CaseResult) -> None:
 
 
 def _flips(axes: Axes, result: CaseResult) -> None:
-    judged = [a for a in result.accuracy if a.form in ("fp32", "int8", "rival")]
-    for accuracy in (a for a in judged if a.form != "fp32"):
+    rounded = [a for a in result.accuracy if a.form in QUANTISED]
+    for label, accuracy in _drawn_once(rounded).items():
         losses = [p.fpr for p in accuracy.points]
-        for kind, marker in (("defective", "o"), ("good", "v")):
+        colour = COLOURS[accuracy.detector.split()[0]]
+        for kind, marker, style in (("defective", "o", "-"), ("good", "v", ":")):
             flips = [getattr(p, f"flips_{kind}") for p in accuracy.points]
             shown = [max(f, LEAST_FLIPS) for f in flips]
-            label = f"{accuracy.detector}, {kind} dies"
-            axes.loglog(
-                losses, shown, marker=marker, ms=5, label=label, **_int8_style(accuracy.detector)
-            )
+            name = f"{label}, {kind}"
+            axes.loglog(losses, shown, style, marker=marker, ms=5, color=colour, label=name)
     worst = max(
-        (f for a in judged if a.form == "fp32" for p in a.points
-         for f in (p.flips_good, p.flips_defective) if f is not None),
-        default=0.0,
-    )  # fmt: skip
+        (p.flips_good or 0.0) + (p.flips_defective or 0.0)
+        for a in result.accuracy
+        if a.form == "fp32"
+        for p in a.points
+    )
     axes.set(
         title=f"Verdict flips against float64 (fp32 forms: at most {worst:.1f})",
-        xlabel="nominal yield loss", ylabel=f"flips per 10,000 dies ({LEAST_FLIPS:g} means none)",
-    )  # fmt: skip
+        xlabel="nominal yield loss",
+        ylabel=f"flips per 10,000 dies ({LEAST_FLIPS:g} means none)",
+    )
+    axes.set_ylim(top=axes.get_ylim()[1] * HEADROOM)
     _loss_axis(axes)
     _plain_numbers(axes)
-    axes.legend(fontsize=8.5, frameon=False)
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
 
 
 def _detection(axes: Axes, result: CaseResult) -> None:
-    for accuracy in result.accuracy:
-        losses, shares = zip(*accuracy.curve, strict=True)
-        if accuracy.detector == REFERENCE:
-            axes.plot(losses, shares, color="#000000", lw=3, label="autoencoder float64")
-        elif accuracy.form in ("int8", "rival"):
-            axes.plot(losses, shares, **_int8_style(accuracy.detector), label=accuracy.detector)
-        elif accuracy.form == "baseline":
-            colour = COLOURS[accuracy.detector]
-            axes.plot(losses, shares, "--", color=colour, lw=1.8, label=LABELS[accuracy.detector])
+    reference = next(a for a in result.accuracy if a.detector == REFERENCE)
+    axes.plot(*zip(*reference.curve, strict=True), color="#000000", lw=3, label="float64")
+    rounded = [a for a in result.accuracy if a.form in QUANTISED]
+    for label, accuracy in _drawn_once(rounded).items():
+        colour = COLOURS[accuracy.detector.split()[0]]
+        axes.plot(*zip(*accuracy.curve, strict=True), color=colour, lw=1.6, label=label)
+    for accuracy in (a for a in result.accuracy if a.form == "baseline"):
+        label, colour = LABELS[accuracy.detector], COLOURS[accuracy.detector]
+        axes.plot(*zip(*accuracy.curve, strict=True), "--", color=colour, lw=1.8, label=label)
     axes.set_xscale("log")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.3)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.set(
         title="Detection at equal yield loss, all classes of defect",
         xlabel="yield loss", ylabel="defective dies rejected",
@@ -155,7 +167,7 @@ def _detection(axes: Axes, result: CaseResult) -> None:
     _loss_axis(axes)
     axes.grid(which="major", color="#e4e4e4")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8.5, frameon=False, loc="lower right")
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
 
 
 def _loss_axis(axes: Axes) -> None:

@@ -60,7 +60,7 @@ def _trained(case: Case, process: synthetic.ProcessModel, path: Path) -> Trained
             for i in range(case.n_lots)
         ]  # fmt: skip
         recipe = TrainingRecipe(seed=case.seed, n_threads=1)
-        config = LotTrainingConfig(AutoencoderConfig(recipe=recipe))
+        config = LotTrainingConfig(AutoencoderConfig(recipe=recipe), n_folds=0)
         save_model(path, train_on_lots(lots, config=config))
     return load_model(path)
 

@@ -16,7 +16,7 @@ from knowngood._atomic import write_bytes
 from knowngood._bench import processor
 from knowngood_export._versions import versions
 
-from ._accuracy import REFERENCE, Accuracy
+from ._accuracy import Accuracy
 from ._plot import plot_case
 from ._run import CaseResult
 
@@ -147,7 +147,7 @@ def _tails(result: CaseResult) -> str:
 def _drift(result: CaseResult) -> str:
     rows = []
     for a in result.accuracy:
-        if a.errors is None or a.bias is None or a.detector == REFERENCE:
+        if a.errors is None or a.bias is None:
             continue
         errors = (a.errors.good_median, a.errors.good_worst, a.errors.defective_worst)
         cells = [a.detector, f"{a.bias:+.1e}", *(f"{error:.1e}" for error in errors)]

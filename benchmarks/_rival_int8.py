@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from onnxruntime.quantization import CalibrationDataReader, quantize_static
+from onnxruntime.quantization import quantize_static
 
 from knowngood._bench import Timer, timer_of
 from knowngood._model_file import read_model
@@ -50,8 +50,8 @@ def _quantize(path: Path, values: Float32) -> bytes:
         return quantized.read_bytes()
 
 
-class _Blocks(CalibrationDataReader):
-    """The calibration dies, some at a time."""
+class _Blocks:
+    """The calibration dies, some at a time; what ONNX Runtime calls a CalibrationDataReader."""
 
     def __init__(self, values: Float32) -> None:
         self._blocks = self._read(values)

@@ -79,6 +79,8 @@ class TfliteRuntime:
         assert self._worker.stdout is not None
         line = self._worker.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name}: the worker ended, code {self._worker.wait()}")
+            code = self._worker.wait()
+            self.close()
+            raise RuntimeError(f"{self.name}: the worker ended, code {code}")
         answer: dict[str, Any] = json.loads(line)
         return answer

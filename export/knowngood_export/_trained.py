@@ -7,6 +7,7 @@ The file is a torch checkpoint of plain tensors and one JSON text: it is read wi
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import zipfile
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from knowngood._atomic import write_with
+from knowngood._atomic import write_bytes
 from knowngood._errors import ModelFileError
 from knowngood._manifest import Evaluation, Manifest, Provenance
 from knowngood._network import Activation, Dense, Network
@@ -76,6 +77,11 @@ def save_model(path: str | Path, model: TrainedModel) -> None:
     Raises:
         UsageError: the folder does not exist or cannot be written, or the disk is full.
     """
+    write_bytes(path, model_bytes(model))
+
+
+def model_bytes(model: TrainedModel) -> bytes:
+    """What ``save_model`` writes."""
     tensors = {f"calibration/{name}": a for name, a in vars(model.calibration).items()}
     networks = (model.network, *model.baselines)
     for index, network in enumerate(networks):
@@ -87,7 +93,9 @@ def save_model(path: str | Path, model: TrainedModel) -> None:
     text = json.dumps(description, allow_nan=False)
     checkpoint: dict[str, Any] = {name: torch.from_numpy(a) for name, a in tensors.items()}
     checkpoint |= {"description": text, "sha256": _digest(tensors, text)}
-    write_with(path, lambda stream: torch.save(checkpoint, stream))
+    stream = io.BytesIO()  # torch answers an error of the disk with one of its own
+    torch.save(checkpoint, stream)
+    return stream.getvalue()
 
 
 def load_model(path: str | Path) -> TrainedModel:

@@ -39,6 +39,8 @@ FEWEST_EPOCHS, MOST_EPOCHS = 12, 300
 FEWEST_STEPS_PER_EPOCH = 8
 SMALLEST_BATCH = 16
 WARM_UP = 0.1
+LEARNING_RATE = 0.015
+DIES_FOR_FULL_RATE = 5000
 HELD_OUT_DIES = 4096
 """At most so many held-out dies are looked at after each epoch."""
 
@@ -54,7 +56,9 @@ class TrainingRecipe:
     Attributes:
         epochs: passes over the dies; None aims at 1,200 steps, within 12 to 300 epochs.
         batch_size: dies in a step; small sets use less, so that an epoch has eight steps.
-        learning_rate: at its highest.
+        learning_rate: at its highest; None takes 0.015, and less for a network that starts as PCA
+            where there are fewer than 5,000 dies: large steps would forget what it knows, and few
+            dies cannot teach it again.
         weight_decay: the L2 pull on weights, decoupled: a factor 1 − rate · weight_decay a step.
         patience: epochs without a better held-out loss before training stops; None never stops.
         noise: for denoising training.
@@ -64,7 +68,7 @@ class TrainingRecipe:
 
     epochs: int | None = None
     batch_size: int = 256
-    learning_rate: float = 0.015
+    learning_rate: float | None = None
     weight_decay: float = 0.0
     patience: int | None = None
     noise: Noise | None = None
@@ -74,10 +78,18 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "patience", "n_threads"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} must be above 0, found {value}")
-        if self.weight_decay < 0:
+        if self.seed < 0:
+            raise UsageError(f"the seed must be 0 or more, found {self.seed}")
+        if not 0 <= self.weight_decay < math.inf:
             raise UsageError(f"weight decay must be 0 or more, found {self.weight_decay}")
+
+    def rate_for(self, n_dies: int, *, starts_as_pca: bool) -> float:
+        """The highest learning rate for ``n_dies``."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return LEARNING_RATE * (min(1.0, n_dies / DIES_FOR_FULL_RATE) if starts_as_pca else 1.0)
 
     def batch_for(self, n_dies: int) -> int:
         """Dies in a step when there are ``n_dies``."""
@@ -92,7 +104,10 @@ class TrainingRecipe:
 
 
 class TrainedLayers(NamedTuple):
-    """What training gives: float32 layers, and (epoch, training loss, held-out loss)."""
+    """What training gives: float32 layers, and (epoch, training loss, held-out loss).
+
+    Epoch 0 is the network before the first step.
+    """
 
     layers: tuple[Dense, ...]
     learning_curve: LearningCurve
@@ -112,6 +127,9 @@ class _Dies(NamedTuple):
 
     def select(self, rows: torch.Tensor) -> _Dies:
         return _Dies(self.u[rows], self.present[rows])
+
+    def masked(self, masking: Masking, rng: torch.Generator) -> _Dies:
+        return _Dies(self.u, masking.apply(self.present, rng))
 
 
 def train(
@@ -141,10 +159,12 @@ def train(
     masking = Masking(torch.from_numpy(_with_missing(patterns, u.shape[1])))
     with _torch_state(recipe):
         module = build_module(u.shape[1], architecture)
-        if can_start_as_pca(u.shape[1], architecture):
+        is_pca = can_start_as_pca(u.shape[1], architecture)
+        if is_pca:
             start_as_pca(module, architecture, dies.u)
-        masked = held._replace(present=masking.apply(held.present, _stream(recipe, HELD_OUT_STREAM)))
-        curve = _fit(module, dies, masked, masking, recipe, progress)
+        rate = recipe.rate_for(len(u), starts_as_pca=is_pca)
+        masked = held.masked(masking, _stream(recipe, HELD_OUT_STREAM))
+        curve = _fit(_Steps(module, masking, recipe, rate, len(u)), dies, masked, progress)
     return TrainedLayers(dense_layers(module), curve)
 
 
@@ -179,24 +199,16 @@ def _torch_state(recipe: TrainingRecipe) -> Iterator[None]:
             torch.set_num_threads(n_threads)
 
 
-def _fit(
-    module: nn.Sequential,
-    dies: _Dies,
-    held_out: _Dies,
-    masking: Masking,
-    recipe: TrainingRecipe,
-    progress: bool,
-) -> LearningCurve:
-    n_epochs = recipe.epochs_for(len(dies.u))
-    steps = _Steps(module, masking, recipe, n_epochs * _n_batches(recipe, len(dies.u)))
-    curve: list[tuple[int, float, float]] = []
-    best, best_epoch = _held_out_loss(module, held_out), 0
-    best_weights = copy.deepcopy(module.state_dict())
-    with _progress_bar(n_epochs, progress) as bar:
-        for epoch in range(1, n_epochs + 1):
-            trained = steps.run_epoch(dies)
-            held = _held_out_loss(module, held_out)
-            _require_finite(trained, held, epoch, recipe)
+def _fit(steps: _Steps, dies: _Dies, held_out: _Dies, progress: bool) -> LearningCurve:
+    """Train the module of ``steps``; it ends with its best weights."""
+    module, recipe = steps.module, steps.recipe
+    best = _evaluate(module, held_out)
+    best_epoch, best_weights = 0, copy.deepcopy(module.state_dict())
+    curve = [(0, _evaluate(module, dies.select(torch.arange(len(dies.u))[:HELD_OUT_DIES])), best)]
+    with _progress_bar(steps.n_epochs, progress) as bar:
+        for epoch in range(1, steps.n_epochs + 1):
+            trained, held = steps.run_epoch(dies), _evaluate(module, held_out)
+            _require_finite(trained, held, epoch, steps.highest_rate)
             curve.append((epoch, trained, held))
             if held < best:
                 best, best_epoch, best_weights = held, epoch, copy.deepcopy(module.state_dict())
@@ -209,36 +221,38 @@ def _fit(
     return tuple(curve)
 
 
-def _n_batches(recipe: TrainingRecipe, n_dies: int) -> int:
-    """Whole batches only: a last small one would count its dies for more than the others."""
-    return n_dies // recipe.batch_for(n_dies)
-
-
 class _Steps:
-    """Optimiser, schedule and random streams over the whole of training."""
+    """Module, optimiser, schedule and random streams over the whole of training."""
 
     def __init__(
-        self, module: nn.Sequential, masking: Masking, recipe: TrainingRecipe, n_steps: int
+        self,
+        module: nn.Sequential,
+        masking: Masking,
+        recipe: TrainingRecipe,
+        highest_rate: float,
+        n_dies: int,
     ) -> None:
-        self._module, self._masking, self._recipe = module, masking, recipe
-        self._n_steps, self._done = n_steps, 0
+        self.module, self.recipe, self.highest_rate = module, recipe, highest_rate
+        self.n_epochs = recipe.epochs_for(n_dies)
+        self._masking, self._batch = masking, recipe.batch_for(n_dies)
+        # whole batches only: a last small one would count its dies for more than the others
+        self._n_batches = n_dies // self._batch
+        self._n_steps, self._done = self.n_epochs * self._n_batches, 0
         self._rng = _stream(recipe, TRAINING_STREAM)
         self._optimiser = OrthogonalMomentum(module.parameters(), weight_decay=recipe.weight_decay)
 
     def run_epoch(self, dies: _Dies) -> float:
         """One pass in a new order; the mean training loss."""
-        self._module.train()
+        self.module.train()
         order = torch.randperm(len(dies.u), generator=self._rng)
-        size, n_batches = self._recipe.batch_for(len(order)), _n_batches(self._recipe, len(order))
-        batches = order[: n_batches * size].reshape(n_batches, size)
-        return sum(self._step(dies.select(rows)) for rows in batches) / n_batches
+        batches = order[: self._n_batches * self._batch].reshape(self._n_batches, self._batch)
+        return sum(self._step(dies.select(rows)) for rows in batches) / self._n_batches
 
-    def _step(self, batch: _Dies) -> float:
-        present = self._masking.apply(batch.present, self._rng)
-        shown = batch.u
-        if self._recipe.noise is not None:
-            shown = self._recipe.noise.apply(shown, self._rng)
-        loss = _loss(self._module(shown * present), batch.u, present)
+    def _step(self, dies: _Dies) -> float:
+        batch = dies.masked(self._masking, self._rng)
+        noise = self.recipe.noise
+        shown = batch.u if noise is None else noise.apply(batch.u, self._rng)
+        loss = _loss(self.module(shown * batch.present), batch)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._optimiser.step(self._learning_rate())
         self._done += 1
@@ -248,27 +262,26 @@ class _Steps:
         done = self._done / self._n_steps
         warm = min(1.0, (self._done + 1) / (WARM_UP * self._n_steps + 1))
         cosine = 0.5 * (1 + math.cos(math.pi * max(0.0, done - WARM_UP) / (1 - WARM_UP)))
-        return self._recipe.learning_rate * warm * cosine
+        return self.highest_rate * warm * cosine
 
 
-def _loss(y: torch.Tensor, u: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+def _loss(y: torch.Tensor, dies: _Dies) -> torch.Tensor:
     """Mean over the tests present of (u − y)², linear beyond ``HUBER_SIGMA``."""
-    huber = nn.functional.huber_loss(y, u, reduction="none", delta=HUBER_SIGMA)
-    return 2 * (huber * present).sum() / present.sum().clamp_min(1)
+    huber = nn.functional.huber_loss(y, dies.u, reduction="none", delta=HUBER_SIGMA)
+    return 2 * (huber * dies.present).sum() / dies.present.sum().clamp_min(1)
 
 
 @torch.no_grad()
-def _held_out_loss(module: nn.Sequential, held_out: _Dies) -> float:
+def _evaluate(module: nn.Sequential, dies: _Dies) -> float:
     module.eval()
-    shown = held_out.u * held_out.present
-    return float(_loss(module(shown), held_out.u, held_out.present))
+    return float(_loss(module(dies.u * dies.present), dies))
 
 
-def _require_finite(trained: float, held: float, epoch: int, recipe: TrainingRecipe) -> None:
+def _require_finite(trained: float, held: float, epoch: int, rate: float) -> None:
     if not (math.isfinite(trained) and math.isfinite(held)):
         raise GateError(
             f"training diverged in epoch {epoch} (training loss {trained}, held-out loss {held}): "
-            f"lower the learning rate, which is {recipe.learning_rate}"
+            f"lower the learning rate, which is {rate:g}"
         )
 
 

@@ -78,9 +78,10 @@ def _learning(model: TrainedModel) -> Iterator[str]:
     widths = "-".join(str(width) for width in model.network.widths)
     head = model.network.screen.head
     yield f"network     {widths}, head {head.kind}" + (f" (k = {head.k})" if head.k else "")
+    start = "the start, which is best" if best[0] == 0 else f"the start, {best[2]:.4g} at best"
     yield (
-        f"learning    held-out loss {curve[0][2]:.4g} after epoch 1, {best[2]:.4g} at best, "
-        f"after epoch {best[0]} of {len(curve)} (training loss {best[1]:.4g})"
+        f"learning    held-out loss {curve[0][2]:.4g} at {start}, after epoch {best[0]} of "
+        f"{curve[-1][0]} (training loss {best[1]:.4g})"
     )
     yield f"            a die needs {head.min_present} tests to be scored"
 
@@ -141,12 +142,17 @@ def _added(evaluation: Evaluation, defects: list[str], fpr: float) -> str:
 
 def _facts(model: TrainedModel) -> Iterator[str]:
     facts = model.evaluation.facts
-    if "fail_die_auc" in facts:
-        yield (
-            f"fail dies   AUC {facts['fail_die_auc']:.3f} with failing tests masked; limit check "
-            f"{facts['limit_check_auc']:.3f}, count of missing tests "
-            f"{facts['missing_count_auc']:.3f}"
+    if "n_fail" in facts:
+        auc = f"{facts['fail_die_auc']:.3f}" if "fail_die_auc" in facts else "unknown"
+        trivial = ", ".join(
+            f"{name} {facts[key]:.3f}"
+            for name, key in (
+                ("limit check", "limit_check_auc"),
+                ("count of missing tests", "missing_count_auc"),
+            )
+            if key in facts
         )
+        yield f"fail dies   AUC {auc} with failing tests masked" + (trivial and f"; {trivial}")
         yield (
             f"            {facts['n_fail']:,.0f} fails, {facts['coverage_fail']:.0%} of them could "
             f"be scored; {facts['n_pass']:,.0f} passes, {facts['coverage_pass']:.0%}"
@@ -160,3 +166,5 @@ def _facts(model: TrainedModel) -> Iterator[str]:
             f"            {facts['missing_pattern_yield_loss']:.2%} rejected at a nominal 2 %; "
             f"{facts['missing_pattern_coverage']:.0%} of them could be scored"
         )
+    elif "missing_pattern_coverage" in facts:
+        yield "missing     no good die could be scored with the missing tests of fail dies"

@@ -87,7 +87,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         noise_level: float = 0.1,
         epochs: int | None = None,
         batch_size: int = 256,
-        learning_rate: float = 0.015,
+        learning_rate: float | None = None,
         patience: int | None = None,
         hold_out: float = 0.3,
         fpr: float = DEFAULT_FPR,

@@ -5,8 +5,6 @@ trained model ─▶ (int8) ─▶ bytes ─▶ engine ─▶ scores ─▶ gate
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from knowngood._atomic import write_bytes
+from knowngood._atomic import write_together
 from knowngood._errors import UsageError
 from knowngood._forward import forward
 from knowngood._manifest import Drift, Manifest
@@ -140,7 +138,7 @@ def _export(
     bar = tqdm(forms, desc="export", unit="form", disable=None if progress else True)
     int8 = _Int8.of(trained) if any(f.precision == "int8" for f in forms) else None
     made = [_make(form, trained, int8, reference, gates) for form in bar]
-    _write_together(out_dir, {m.form.file_name: m.data for m in made})
+    write_together({out_dir / m.form.file_name: m.data for m in made})
     exported = tuple(m.report(out_dir) for m in made)
     return ExportReport(exported, trained.provenance.notes)
 
@@ -332,20 +330,3 @@ def _make_folder(out_dir: Path) -> None:
         raise UsageError(
             f"cannot make the folder {out_dir}: {error.strerror or error}. Choose another one."
         ) from error
-
-
-def _write_together(out_dir: Path, files: dict[str, bytes]) -> None:
-    """Write all files into a folder beside their places, then move them; a full disk changes none.
-
-    Raises:
-        UsageError: the folder cannot be written.
-    """
-    try:
-        stage = tempfile.TemporaryDirectory(prefix=".export-", dir=out_dir)
-    except OSError as error:
-        raise UsageError(f"cannot write into {out_dir}: {error.strerror or error}") from error
-    with stage as folder:
-        for name, data in files.items():
-            write_bytes(Path(folder) / name, data)
-        for name in files:
-            os.replace(Path(folder) / name, out_dir / name)

@@ -105,4 +105,46 @@ def read_run(table: str | Path) -> dict[str, Any] | None:
         raise InputError(f"cannot read the run record {path}: {error}") from error
     if not isinstance(record, dict) or record.get("knowngood_run") != RUN_VERSION:
         raise InputError(f"{path} is no run record of version {RUN_VERSION}: score the lot again")
+    if (place := _misfit(record, _SHAPE)) is not None:
+        raise InputError(f"{path} is damaged: {place} is absent or odd; score the lot again")
     return record
+
+
+_NUMBER = (int, float)
+_SHAPE: dict[str, Any] = {
+    "created": str,
+    "model": dict.fromkeys(
+        ("path", "sha256", "detector", "precision", "engine", "engine_version"), str
+    ),
+    "inputs": [{"name": str, "sha256": str, "n_dies": int, "path": str}],
+    "fpr": _NUMBER,
+    "threshold": _NUMBER,
+    "supported": bool,
+    "options": {
+        "score_fails": bool,
+        "strict": bool,
+        "allow_absent": bool,
+        "good_if": (str, type(None)),
+    },
+    "warnings": [str],
+    "counts": dict,
+    "facts": [{"path": str, "odd": [str]}],
+}
+"""What those who read a record rely on: types, lists of one shape, and fields that must be there."""
+
+
+def _misfit(value: object, shape: Any) -> str | None:
+    """Where ``value`` is not of ``shape``, such as ``model.path``; empty for the value itself."""
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return ""
+        places = (_misfit(item, shape[0]) for item in value)
+        return next((place for place in places if place is not None), None)
+    if isinstance(shape, dict):
+        found = value if isinstance(value, dict) else {}
+        for name, inner in shape.items():
+            place = _misfit(found.get(name), inner)
+            if place is not None:
+                return f"{name}.{place}".rstrip(".")
+        return None
+    return None if isinstance(value, shape) else ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _atomic
+from ._atomic import write_together
 from ._errors import InputError, UsageError
 from ._extras import require
 from ._lot import NO_BIN, NO_COORDINATE
@@ -129,12 +129,7 @@ def write_verdicts(
     encode = _ENCODERS[check_suffix(path)]
     table = encode(_cells_of(results))
     record = describe_run(results, inputs, good_if)
-    _atomic.write_bytes(record_path(path), run_bytes(record))
-    try:
-        _atomic.write_bytes(path, table)
-    except BaseException:
-        record_path(path).unlink(missing_ok=True)  # it would describe a table that is not there
-        raise
+    write_together({path: table, record_path(path): run_bytes(record)})
     return record
 
 

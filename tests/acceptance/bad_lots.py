@@ -163,7 +163,9 @@ STDF_WITHOUT_LOT = (
     BadLot("half_a_header.stdf", holding(FAR[:5]), ("ends inside its FAR record", "byte 5")),
     BadLot("header_alone.stdf", holding(FAR), ("no dies", "PRR"), "content"),
     BadLot("version_3.stdf", holding(FAR[:5] + b"\x03"), ("version 3", "4")),
-    BadLot("no_dies.stdf", keeping_records((0, 10), (1, 10), (1, 20)), ("no dies", "PRR"), "content"),
+    BadLot(
+        "no_dies.stdf", keeping_records((0, 10), (1, 10), (1, 20)), ("no dies", "PRR"), "content"
+    ),
     BadLot(
         "no_results.stdf",
         keeping_records((0, 10), (1, 10), (5, 10), (5, 20), (1, 20)),
@@ -203,7 +205,9 @@ OTHER_LOTS = (
     BadLot("pinned.stdf", with_test(3, pin="CLK"), ("is not in the data", "@CLK"), "tests"),
     BadLot("swapped.stdf", with_names_swapped, ("2 differences", "is not in the data"), "tests"),
     BadLot("absent.stdf", without_test, ("is not in the data",), "tests"),
-    BadLot("temperature.stdf", with_purpose(temperature="-40"), ("temperature", "'-40'"), "purpose"),
+    BadLot(
+        "temperature.stdf", with_purpose(temperature="-40"), ("temperature", "'-40'"), "purpose"
+    ),
     BadLot("part.stdf", with_purpose(part_type="KG2"), ("part type", "'KG2'"), "purpose"),
     BadLot("flow.stdf", with_purpose(flow="QC9"), ("flow", "'QC9'"), "purpose"),
     BadLot("narrow.npy", array(lambda lot: lot.values[:, 1:]), ("23", "24"), "purpose"),

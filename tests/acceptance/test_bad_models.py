@@ -146,7 +146,9 @@ def test_every_changed_byte_of_a_training_result_is_harmless(desk: Desk) -> None
         except ModelFileError:
             n_refused += 1
             continue
-        assert found.screen == expected.screen
+        assert found.screen.schema == expected.screen.schema
+        assert found.screen.operating_points == expected.screen.operating_points
+        np.testing.assert_array_equal(found.screen.scaler.centre, expected.screen.scaler.centre)
         for ours, theirs in zip(found.layers, expected.layers, strict=True):
             np.testing.assert_array_equal(ours.weight, theirs.weight)
     assert n_refused > 500

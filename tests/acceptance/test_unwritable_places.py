@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import resource
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from workplace import QUICK, Desk
+
+from knowngood import _atomic
 
 pytestmark = pytest.mark.xdist_group("acceptance")
 
@@ -63,7 +65,7 @@ def test_a_folder_below_a_file(desk: Desk, verb: str) -> None:
     desk.refuses(2, ("out",), *arguments(desk, verb))
 
 
-@pytest.mark.parametrize("n_bytes", [0, 600])
+@pytest.mark.parametrize("n_bytes", [0, 200])
 @pytest.mark.parametrize("verb", WRITTEN)
 def test_a_full_disk(desk: Desk, verb: str, n_bytes: int) -> None:
     older = desk.folder / "out"
@@ -71,8 +73,7 @@ def test_a_full_disk(desk: Desk, verb: str, n_bytes: int) -> None:
     for name in WRITTEN[verb]:
         (older / name).write_bytes(b"an older file")
     with full_disk(n_bytes):
-        answer = desk.refuses(2, ("cannot write", "free some space"), *arguments(desk, verb))
-    print(answer.err)
+        desk.refuses(2, ("cannot write", "free some space"), *arguments(desk, verb))
 
 
 @pytest.mark.parametrize("verb", [v for v in WRITTEN if v not in ("bench", "report")])
@@ -80,10 +81,6 @@ def test_a_disk_that_fills_up_between_two_files(
     desk: Desk, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second file finds no room: the first one, of the same set, must not be replaced."""
-    import os
-
-    from knowngood import _atomic
-
     older = desk.folder / "out"
     older.mkdir()
     for name in WRITTEN[verb]:
@@ -94,10 +91,9 @@ def test_a_disk_that_fills_up_between_two_files(
         nonlocal n_synced
         n_synced += 1
         if n_synced > 1:
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(_atomic.os, "fsync", fsync)
-    assert _atomic.os is os
     desk.refuses(2, ("No space left on device",), *arguments(desk, verb))
     assert n_synced == 2
 
@@ -106,13 +102,10 @@ def test_a_disk_that_fills_up_between_two_files(
 def test_a_folder_in_the_place_of_a_file(desk: Desk, verb: str, name: str) -> None:
     (desk.folder / "out" / name).mkdir(parents=True)
     (desk.folder / "out" / name / "kept").write_text("not ours")
-    answer = desk.refuses(2, (name,), *arguments(desk, verb))
-    print(answer.err)
+    desk.refuses(2, (name,), *arguments(desk, verb))
 
 
 def test_an_interrupted_score_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from knowngood import _atomic
-
     def interrupted(descriptor: int) -> None:
         raise KeyboardInterrupt
 
@@ -130,4 +123,3 @@ def test_the_older_files_of_a_set_are_replaced_together(desk: Desk) -> None:
     assert sorted(p.name for p in older.iterdir()) == sorted(WRITTEN["score as csv"])
     expected = desk.workplace.verdicts.read_bytes()
     assert (older / "verdicts.csv").read_bytes() == expected
-    shutil.rmtree(older)

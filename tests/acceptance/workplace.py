@@ -93,14 +93,14 @@ class Desk:
     capsys: pytest.CaptureFixture[str]
 
     def run(self, *arguments: object) -> Answer:
-        """``knowngood`` with ``arguments``; an error that is not the command's own comes through."""
+        """``knowngood`` with ``arguments``; an error that it does not expect comes through."""
         self.capsys.readouterr()
         code = main([str(a) for a in arguments])
         captured = self.capsys.readouterr()
         return Answer(code, captured.out, captured.err)
 
     def refuses(self, code: int, says: tuple[str, ...], *arguments: object) -> Answer:
-        """The command fails with ``code``, says all of ``says``, and leaves the folder as it was."""
+        """The command fails with ``code``, says ``says``, and leaves the folder as it was."""
         before = self.listing()
         answer = self.run(*arguments)
         assert answer.code == code, answer

@@ -103,7 +103,9 @@ def test_network_without_layers_expects_every_test_at_its_centre(head):
 def test_any_width_and_batch(n_tests, n_dies, missing, seed):
     network = make_network((n_tests, 3, n_tests), seed=seed)
     values, _ = make_dies(network, n_dies, missing=missing, seed=seed)
-    np.testing.assert_allclose(run(network, values), forward(network, values).scores, rtol=5e-6)
+    expected = forward(network, values).scores
+    # where y comes near u their difference keeps the rounding of u
+    np.testing.assert_allclose(run(network, values), expected, rtol=5e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 from dataclasses import fields, replace
@@ -163,20 +164,21 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch, result):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, result):
-    written = []
+def test_a_failed_write_leaves_the_older_files(tmp_path, monkeypatch, result):
+    result.write(tmp_path / "v.csv")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    n_synced = 0
 
-    def disk_full(path, data):
-        if str(path).endswith(".csv"):
-            raise UsageError("disk full")
-        written.append(path)
-        path.write_bytes(data)
+    def fills_up(descriptor):
+        nonlocal n_synced
+        n_synced += 1
+        if n_synced == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_atomic, "write_bytes", disk_full)
-    with pytest.raises(UsageError, match="disk full"):
+    monkeypatch.setattr(_atomic.os, "fsync", fills_up)
+    with pytest.raises(UsageError, match="No space left"):
         result.write(tmp_path / "v.csv")
-    assert written
-    assert list(tmp_path.iterdir()) == []
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_missing_folder_is_refused(tmp_path, result):

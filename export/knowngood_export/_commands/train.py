@@ -51,22 +51,24 @@ def _add_network_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--epochs", type=int, metavar="N", help="passes (by number of dies)")
     group.add_argument("--patience", type=int, metavar="N", help="stop after N epochs in vain")
     group.add_argument("--batch-size", type=int, default=256, metavar="N", help="(256)")
-    group.add_argument("--learning-rate", type=float, default=0.015, help="(0.015)")
+    group.add_argument(
+        "--learning-rate", type=float, metavar="X", help="(0.015, less for few dies)"
+    )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
     group.add_argument("--threads", type=int, metavar="N", help="of torch (torch's own choice)")
 
 
 def _run(args: argparse.Namespace) -> int:
-    from knowngood._atomic import write_bytes
-    from knowngood_export._trained import save_model
+    from knowngood._atomic import write_together
+    from knowngood_export._trained import model_bytes
     from knowngood_export._training_summary import summarise, training_record
     from knowngood_export.train_lots import train_lots
 
     config, out = _config(args), _folder(args.out)
     model = train_lots(args.inputs, config=config, good_if=args.good_if, progress=not args.quiet)
-    save_model(out / "model.pt", model)
     record = json.dumps(training_record(model), indent=1, allow_nan=False)
-    write_bytes(out / "training.json", record.encode())
+    files = {out / "model.pt": model_bytes(model), out / "training.json": record.encode()}
+    write_together(files)
     if args.json:
         print(record)
     elif not args.quiet:
