@@ -38,7 +38,8 @@ class Case:
 
     Attributes:
         n_lots, wafers_per_lot, dies_per_wafer: what it is trained on.
-        n_fresh_good, n_fresh_defective: dies of other lots; the latter per class of defect.
+        n_fresh_lots, n_fresh_good, n_fresh_defective: other lots, their passing dies in all, and
+            how many of these get a defect, per class.
         batches: dies per call.
         seconds: of timing per contestant and batch.
         expected: errors allowed to each form: "fp32", "int8", "rival".
@@ -49,6 +50,7 @@ class Case:
     n_lots: int
     wafers_per_lot: int
     dies_per_wafer: int
+    n_fresh_lots: int
     n_fresh_good: int
     n_fresh_defective: int
     batches: tuple[int, ...]

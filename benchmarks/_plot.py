@@ -29,6 +29,8 @@ COLOURS = {
 LABELS = {"pat": "PAT", "t2": "Hotelling T²", "pca": "PCA residual"}
 QUANTISED = ("int8", "rival")
 HEADROOM = 12
+INVISIBLE = 0.001
+"""Difference of a detection share that a line's width hides."""
 LEAST_FLIPS = 0.1
 """Flips per 10,000 that stand for none on the logarithmic axis."""
 
@@ -55,17 +57,26 @@ def _style(name: str, form: str) -> dict[str, Any]:
 
 
 def _drawn_once(accuracy: Sequence[Accuracy]) -> dict[str, Accuracy]:
-    """By label; engines that give the very same figures, as the TFLite ones may, share a line."""
-    alike: dict[tuple[tuple[float, float], ...], list[Accuracy]] = {}
+    """By label; engines whose figures no eye can tell apart, as the TFLite ones, share a line."""
+    groups: list[list[Accuracy]] = []
     for each in accuracy:
-        alike.setdefault(each.curve, []).append(each)
-    return {_joined([a.detector for a in group]): group[0] for group in alike.values()}
+        like = next((group for group in groups if _looks_like(group[0], each)), None)
+        if like is None:
+            groups.append([each])
+        else:
+            like.append(each)
+    return {_joined([a.detector for a in group]): group[0] for group in groups}
+
+
+def _looks_like(one: Accuracy, other: Accuracy) -> bool:
+    shares = zip(one.curve, other.curve, strict=True)
+    return all(abs(a - b) <= INVISIBLE for (_, a), (_, b) in shares)
 
 
 def _joined(names: Sequence[str]) -> str:
-    """The names of contestants of one form: "litert = tflite-runtime int8"."""
+    """The names of contestants of one form: "litert ≈ tflite-runtime int8"."""
     engines = [name.rpartition(" ")[0] for name in names]
-    return f"{' = '.join(engines)} {_form(names[0])}"
+    return f"{' ≈ '.join(engines)} {_form(names[0])}"
 
 
 def _form(name: str) -> str:
@@ -84,7 +95,8 @@ def _cost(axes: Axes, result: CaseResult) -> None:
     )
     axes.set_xticks(result.case.batches, [str(b) for b in result.case.batches])
     _plain_numbers(axes)
-    axes.legend(fontsize=8.5, frameon=False)
+    axes.set_ylim(top=axes.get_ylim()[1] * HEADROOM)
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper right")
 
 
 def _plain_numbers(axes: Axes) -> None:

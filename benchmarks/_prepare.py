@@ -46,7 +46,10 @@ def prepare(case: Case, folder: Path) -> Prepared:
     own.mkdir(parents=True, exist_ok=True)
     trained = _trained(case, process, own / "model.pt")
     exported = export_trained(trained, own, gates=REFUSE_NOTHING)
-    fresh = fresh_dies(process, case.n_fresh_good, case.n_fresh_defective, seed=case.seed + 1)
+    fresh = fresh_dies(
+        process, case.n_fresh_good, case.n_fresh_defective,
+        seed=case.seed + 1, n_lots=case.n_fresh_lots,
+    )  # fmt: skip
     return Prepared(trained, exported, fresh)
 
 

@@ -21,6 +21,7 @@ from ._plot import plot_case
 from ._run import CaseResult
 
 SHOWN_POINTS = (0.001, 0.005, 0.02)
+DECISIVE_SETS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "asimd", "asimddp", "i8mm")
 RECORD_VERSION = 1
 
 
@@ -47,12 +48,19 @@ def _machine() -> dict[str, Any]:
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "processor": processor(),
+        "instruction_sets": _instruction_sets(),
         "n_cores": os.cpu_count(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "versions": versions(),
     }
+
+
+def _instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Of those that decide the speed of matrix products, what the CPU has; Linux only."""
+    words = set(cpuinfo.read_text(encoding="utf-8").split()) if cpuinfo.exists() else set()
+    return [name for name in DECISIVE_SETS if name in words]
 
 
 def _slug(text: str) -> str:
@@ -67,10 +75,13 @@ def _to_json(result: CaseResult) -> dict[str, Any]:
 
 
 def _heading(machine: dict[str, Any]) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    packages = ", ".join(
+        f"{name} {v}" for name, v in machine["versions"].items() if name != "python"
+    )
+    sets = " ".join(machine["instruction_sets"])
     return (
         f"# Benchmark of {machine['created'][:10]}\n\n"
-        f"{machine['processor']}, {machine['n_cores']} cores, {machine['platform']}, "
+        f"{machine['processor']} ({sets}), {machine['n_cores']} cores, {machine['platform']}, "
         f"Python {machine['python']}; {packages}. "
         f"Load average at the end: {machine['load_average'][0]}. One thread everywhere."
     )

@@ -63,7 +63,9 @@ class TrainingRecipe:
         patience: epochs without a better held-out loss before training stops; None never stops.
         noise: for denoising training.
         seed: of weights, order, masks and noise.
-        n_threads: of torch; None leaves torch's own number. Other numbers give other last bits.
+        n_threads: of torch; None leaves torch's own number, which depends on the machine. Another
+            number gives other last bits, and more than one gains little: these matrices are small,
+            and threads that wait for each other on a busy machine cost several times as much.
     """
 
     epochs: int | None = None
@@ -73,7 +75,7 @@ class TrainingRecipe:
     patience: int | None = None
     noise: Noise | None = None
     seed: int = 0
-    n_threads: int | None = None
+    n_threads: int | None = 1
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "patience", "n_threads"):

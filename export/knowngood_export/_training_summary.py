@@ -127,15 +127,15 @@ def _added(evaluation: Evaluation, defects: list[str], fpr: float) -> str:
     }
     ours = mean.pop("autoencoder")
     if not mean:
-        return f"on average the autoencoder finds {ours:.1%}"
+        return f"on average over these classes the autoencoder finds {ours:.1%}"
     best = max(mean, key=lambda detector: mean[detector])
     difference = ours - mean[best]
-    figures = f"on average {ours:.1%}, {NAMES.get(best, best)} {mean[best]:.1%}"
+    figures = f"on average: autoencoder {ours:.1%}, {NAMES.get(best, best)} {mean[best]:.1%}"
     if abs(difference) < AS_GOOD:
-        return f"{figures}: the autoencoder adds nothing to the best classical screen here"
+        return f"{figures}; the autoencoder adds nothing to the best classical screen here"
     more_or_less = "more" if difference > 0 else "less"
     return (
-        f"{figures}: the autoencoder finds {abs(difference) * 100:.1f} points {more_or_less} "
+        f"{figures}; the autoencoder finds {abs(difference) * 100:.1f} points {more_or_less} "
         "than the best classical screen"
     )
 

@@ -60,7 +60,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         fpr: yield loss of the threshold: the share of good dies rejected.
         random_state: None, int or RandomState; an int gives the same bits again on one machine
             with one number of threads.
-        n_threads: of torch; None leaves torch's own number.
+        n_threads: of torch; None leaves torch's own number, see ``TrainingRecipe``.
         verbose: show a progress bar where standard error is a terminal.
 
     Attributes:
@@ -92,7 +92,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         hold_out: float = 0.3,
         fpr: float = DEFAULT_FPR,
         random_state: Any = None,
-        n_threads: int | None = None,
+        n_threads: int | None = 1,
         verbose: bool = False,
     ) -> None:
         self.hidden = hidden

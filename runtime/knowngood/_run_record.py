@@ -130,7 +130,7 @@ _SHAPE: dict[str, Any] = {
     "counts": dict,
     "facts": [{"path": str, "odd": [str]}],
 }
-"""What those who read a record rely on: types, lists of one shape, and fields that must be there."""
+"""What readers of a record rely on: fields that must be there, their types, lists of one shape."""
 
 
 def _misfit(value: object, shape: Any) -> str | None:

@@ -191,6 +191,5 @@ def _raise_if_refused(refused: list[str]) -> None:
     if refused:
         shown = "\n  ".join(refused[:20])
         more = f"\n  and {len(refused) - 20} more" if len(refused) > 20 else ""
-        raise SchemaMismatchError(
-            f"the data do not fit the model ({len(refused)} differences):\n  {shown}{more}"
-        )
+        count = "1 difference" if len(refused) == 1 else f"{len(refused)} differences"
+        raise SchemaMismatchError(f"the data do not fit the model ({count}):\n  {shown}{more}")

@@ -100,10 +100,9 @@ def _refuse_nothing(table: Table) -> None:
     if not len(table.values):
         raise InputError(f"{table.path}: no dies; expected at least one row of test results")
     if not table.tests:
-        raise InputError(
-            f"{table.path}: no tests; expected columns of numbers besides "
-            f"{', '.join([*table.descriptions, *table.ignored])}"
-        )
+        others = ", ".join([*table.descriptions, *table.ignored])
+        besides = f" besides {others}" if others else ""
+        raise InputError(f"{table.path}: no tests; expected columns of numbers{besides}")
     refuse_repeated(table.path, "test", [test.label for test in table.tests])
 
 

@@ -55,7 +55,7 @@ def _add_network_options(group: argparse._ArgumentGroup) -> None:
         "--learning-rate", type=float, metavar="X", help="(0.015, less for few dies)"
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="(0)")
-    group.add_argument("--threads", type=int, metavar="N", help="of torch (torch's own choice)")
+    group.add_argument("--threads", type=int, default=1, metavar="N", help="of torch (1)")
 
 
 def _run(args: argparse.Namespace) -> int:
