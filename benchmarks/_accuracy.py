@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from knowngood._forward import forward
 from knowngood._network import Network
@@ -26,6 +27,8 @@ class AtPoint:
     Attributes:
         fpr: nominal yield loss.
         yield_loss: realised on fresh good dies.
+        median_lot: yield loss of the median lot; a few lots far from those trained on make most of
+            ``yield_loss``.
         detection: share of the defective dies rejected, by class of defect.
         flips_good, flips_defective: verdicts per 10,000 that differ from the reference's; of a
             baseline, which is another screen, there are none to compare.
@@ -34,6 +37,7 @@ class AtPoint:
     fpr: float
     threshold: float
     yield_loss: float
+    median_lot: float
     detection: dict[str, float]
     flips_good: float | None
     flips_defective: float | None
@@ -59,6 +63,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class _Scores:
+    lots: NDArray[np.object_]
     good: Float32
     defective: dict[str, Float32]
     thresholds: Mapping[float, float]
@@ -92,12 +97,15 @@ def _score_with(network: Network, fresh: FreshDies, dtype: type[np.floating]) ->
         return in_blocks(lambda dies: forward(network, dies, dtype=dtype).scores, values)
 
     defective = {s.name: score(s.values) for s in fresh.defective}
-    return _Scores(score(fresh.good.values), defective, thresholds_of(network.screen))
+    return _Scores(
+        fresh.good.dies.lot, score(fresh.good.values), defective, thresholds_of(network.screen)
+    )
 
 
 def _score_contestant(contestant: Contestant, fresh: FreshDies) -> _Scores:
     defective = {s.name: contestant.score(s.values) for s in fresh.defective}
-    return _Scores(contestant.score(fresh.good.values), defective, contestant.thresholds)
+    good = contestant.score(fresh.good.values)
+    return _Scores(fresh.good.dies.lot, good, defective, contestant.thresholds)
 
 
 def _curves(scores: Mapping[str, _Scores]) -> dict[str, tuple[tuple[float, float], ...]]:
@@ -144,13 +152,17 @@ def _at_point(
         flips_good = 1e4 * drift.flips_good / drift.n_good
         flips_defective = 1e4 * drift.flips_defective / drift.n_defective
     detection = {defect: float((s > threshold).mean()) for defect, s in own.defective.items()}
-    yield_loss = float((own.good > threshold).mean())
-    return AtPoint(fpr, threshold, yield_loss, detection, flips_good, flips_defective)
+    rejected = own.good > threshold
+    by_lot = [rejected[own.lots == lot].mean() for lot in set(own.lots.tolist())]
+    return AtPoint(
+        fpr, threshold, float(rejected.mean()), float(np.median(by_lot)), detection,
+        flips_good, flips_defective,
+    )  # fmt: skip
 
 
-def _signed_errors(reference: Float32, own: Float32) -> np.ndarray:
+def _signed_errors(reference: Float32, own: Float32) -> NDArray[np.float64]:
     """Relative errors; NaN where only one of the two scores a die, which no limit allows."""
     either = ~(np.isnan(reference) & np.isnan(own))
     expected = reference[either].astype(np.float64)
-    errors: np.ndarray = (own[either] - expected) / expected
+    errors: NDArray[np.float64] = (own[either] - expected) / expected
     return errors

@@ -104,7 +104,8 @@ def _section(result: CaseResult, plot: str) -> str:
         "float64's, each form at its own threshold.",
         _drift(result),
         "### Yield loss and detection\n\nAt each one's own threshold for the nominal yield loss: "
-        "realised yield loss on good dies, then detection by class of defect.",
+        "realised yield loss on good dies, all and in the median lot, then detection by class of "
+        "defect.",
         *(_detection(result, fpr) for fpr in SHOWN_POINTS),
     ]
     return "\n\n".join(parts)
@@ -177,8 +178,8 @@ def _detection(result: CaseResult, fpr: float) -> str:
     rows = []
     for accuracy in result.accuracy:
         point = next(p for p in accuracy.points if p.fpr == fpr)
-        shares = (point.yield_loss, *point.detection.values())
-        cells = [f"{point.yield_loss:.2%}", *(f"{share:.1%}" for share in shares[1:])]
+        cells = [f"{loss:.2%}" for loss in (point.yield_loss, point.median_lot)]
+        cells += [f"{share:.1%}" for share in point.detection.values()]
         rows.append([accuracy.detector, *cells])
     defects = [d.replace("_", " ") for d in result.accuracy[0].points[0].detection]
-    return markdown_table([f"nominal {fpr:.1%}", "yield loss", *defects], rows)
+    return markdown_table([f"nominal {fpr:.1%}", "yield loss", "median lot", *defects], rows)

@@ -133,7 +133,7 @@ def score_lot(scorer: Scorer, lot: Lot, options: LotOptions) -> LotResult:
 
 
 def _align(model: Schema, lot: Lot, options: LotOptions) -> tuple[Lot, tuple[str, ...]]:
-    if not (_is_anonymous(model) or _is_anonymous(lot.schema)):
+    if not _is_anonymous(lot.schema) and (not _is_anonymous(model) or _has_all(lot.schema, model)):
         alignment = model.align(
             lot.schema, strict=options.strict, allow_absent=options.allow_absent
         )
@@ -151,6 +151,12 @@ def _align(model: Schema, lot: Lot, options: LotOptions) -> tuple[Lot, tuple[str
     if options.strict:
         raise SchemaMismatchError(f"{warning}, which strict scoring refuses")
     return aligned, (warning,)
+
+
+def _has_all(data: Schema, model: Schema) -> bool:
+    """Whether each test of the model has its own column in the data, in whatever order."""
+    known = {test.key for test in data.tests}
+    return all(test.key in known for test in model.tests)
 
 
 def _is_anonymous(schema: Schema) -> bool:

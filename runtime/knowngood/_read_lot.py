@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ._errors import InputError, SchemaMismatchError
-from ._good_if import Condition, apply_condition, parse_condition
 from ._lot import Lot
 from ._merge import merge_lots
 from ._schema import Schema
-from ._table_csv import read_csv
-from ._table_numpy import read_npy, read_npz
-from ._table_parquet import read_parquet
-from ._tables import Table, columns_of, is_description, lot_of
+from .tables._csv import read_csv
+from .tables._good_if import Condition, apply_condition, parse_condition
+from .tables._numpy import read_npy, read_npz
+from .tables._parquet import read_parquet
+from .tables._table import Table, columns_of, is_description, lot_of
 
 __all__ = ["merge_lots", "read_lot"]
 
@@ -44,7 +44,7 @@ def read_lot(path: str | Path, *, schema: Schema | None = None, good_if: str | N
         schema: keep only these tests, in this order; by default all tests of the file. Bare
             arrays carry no names, so they must have just as many columns.
         good_if: which dies the tester called good, for files that do not say so themselves:
-            ``'result == "pass"'``, ``"hard_bin == 1"`` (see ``knowngood._good_if``). It overrides
+            ``'result == "pass"'``, ``"hard_bin == 1"`` (see ``knowngood.tables._good_if``). It overrides
             what the file says; its column is then not a test.
 
     Returns:

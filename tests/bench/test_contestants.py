@@ -44,7 +44,8 @@ def fresh_of(network: Network) -> FreshDies:
     values, _ = make_dies(network, 400)
     defective = values[:100].copy()
     defective[:, 0] += 8 / network.screen.scaler.inv_scale[0, 0]
-    lot = Lot(values, network.screen.schema, Dies.anonymous(400))
+    dies = Dies.concatenate([Dies.anonymous(n, lot=str(n)) for n in (40, 60, 300)])
+    lot = Lot(values, network.screen.schema, dies)
     return FreshDies(lot, (InjectedSet("spike", defective, np.arange(100), 0),))
 
 
@@ -112,6 +113,10 @@ def test_a_biased_contestant_is_found_out_and_its_flips_are_counted():
     assert n_flips > 3
     assert biased.points[0].flips_good == pytest.approx(1e4 * n_flips / 400)
     assert biased.points[0].yield_loss == pytest.approx((scores * 1.1 > threshold).mean())
+    first, second, third = np.split(scores * 1.1 > threshold, [40, 100])
+    shares = sorted(float(rejected.mean()) for rejected in (first, second, third))
+    assert shares[0] < shares[1] < shares[2]
+    assert biased.points[0].median_lot == pytest.approx(shares[1])
     assert len(wrong_answers(accuracy, {"fp32": STRICT})) == 3
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowngood._errors import InputError, UsageError
-from knowngood._good_if import apply_condition, parse_condition
 from knowngood._read_lot import read_lot
+from knowngood.tables._good_if import apply_condition, parse_condition
 
 _OPERATORS = {
     "==": operator.eq,

@@ -187,7 +187,7 @@ def test_columns_of_text_are_ignored_and_reported(tmp_path: Path) -> None:
 
 
 def test_chunks_join_seamlessly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("knowngood._table_csv._CELLS_AT_ONCE", 7)
+    monkeypatch.setattr("knowngood.tables._csv._CELLS_AT_ONCE", 7)
     text = "a,b\n" + "".join(f"{i},{i * i}\n" for i in range(50))
     assert read_lot(write(tmp_path, text)).values.tolist() == [[i, i * i] for i in range(50)]
     with pytest.raises(InputError, match="line 52, column 'b'"):

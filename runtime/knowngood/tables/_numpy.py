@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import InputError
+from .._schema import Schema, Test
 from ._cells import as_values
 from ._columns import DIE_FIELDS, PURPOSE_FIELDS, parse_test
-from ._errors import InputError
-from ._schema import Schema, Test
-from ._tables import Table
+from ._table import Table
 
 _MATRIX_NAMES = ("values", "X", "arr_0")
 _TEST_ARRAYS = ("names", "numbers", "pins", "units", "low", "high")

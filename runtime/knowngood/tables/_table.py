@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import InputError
+from .._lot import NO_BIN, NO_COORDINATE, Dies, Lot, LotFacts, mark_attempts, source_name
+from .._schema import Purpose, Schema, Test
 from ._cells import as_constant, as_integers, as_pass_flags, as_texts
 from ._columns import PURPOSE_FIELDS, describes, die_field, refuse_repeated
-from ._errors import InputError
 from ._good_if import Condition, apply_condition
-from ._lot import NO_BIN, NO_COORDINATE, Dies, Lot, LotFacts, mark_attempts, source_name
-from ._schema import Purpose, Schema, Test
 
 _MISSING_INTEGER = {
     "x": NO_COORDINATE,

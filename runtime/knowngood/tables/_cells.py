@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import InputError
+from .._errors import InputError
 
 Place = Callable[[int], str]
 """Names a row (from 0) for people: ``"line 7"`` of a CSV file, ``"row 6"`` elsewhere."""

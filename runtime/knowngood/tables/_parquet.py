@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import InputError
+from .._extras import require
 from ._cells import as_values
 from ._columns import check_headers, describes, parse_test
-from ._errors import InputError
-from ._extras import require
-from ._tables import Table
+from ._table import Table
 
 
 def read_parquet(path: Path, is_description: Callable[[str], bool]) -> Table:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import InputError, UsageError
 from ._cells import Place, as_numbers
-from ._errors import InputError, UsageError
 
 _CONDITION = re.compile(
     r"""\s*(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|(?P<bare>[^=!<>"']+?))\s*

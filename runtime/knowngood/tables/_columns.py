@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 
-from ._errors import InputError
-from ._schema import Purpose, Test
+from .._errors import InputError
+from .._schema import Purpose, Test
 
 PURPOSE_FIELDS = frozenset(f.name for f in fields(Purpose))
 

@@ -23,10 +23,10 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import InputError
 from ._cells import as_values, number_in, unexpected
 from ._columns import check_headers, describes, parse_test
-from ._errors import InputError
-from ._tables import Table
+from ._table import Table
 
 _CELLS_AT_ONCE = 400_000
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
