@@ -50,7 +50,7 @@ def _machine() -> dict[str, Any]:
         "processor": processor(),
         "instruction_sets": _instruction_sets(),
         "n_cores": os.cpu_count(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
         "python": platform.python_version(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "versions": versions(),

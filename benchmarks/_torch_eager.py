@@ -92,13 +92,15 @@ class _TorchHead:
     def __init__(self, head: Head) -> None:
         self._head = head
         self._gain = torch.from_numpy(head.present_gain)
+        self._offset = torch.from_numpy(head.present_offset)
         self._expected = torch.from_numpy(head.expected_square)
 
     def __call__(self, z: Tensor, present: Tensor) -> Tensor:
         n_present = present.sum(1)
         if self._head.kind == "topk":
             k = min(self._head.k, z.shape[1])
-            scores = z.abs().topk(k, dim=1, sorted=False).values.sum(1) * self._gain[n_present]
+            total = z.abs().topk(k, dim=1, sorted=False).values.sum(1)
+            scores = total * self._gain[n_present] + self._offset[n_present]
         else:
             expected = present.float() @ self._expected
             scores = z.square().sum(1) * self._expected.mean() / expected

@@ -82,6 +82,7 @@ def make_head(kind: HeadKind, n_tests: int, rng: np.random.Generator) -> Head:
         weight.astype(np.float32),
         rng.uniform(0.5, 2, n_tests).astype(np.float32),
         gain.astype(np.float32),
+        (0.3 * (1 - n_present / n_tests)).astype(np.float32),
         min_present=n_tests // 3,
         k=k,
     )

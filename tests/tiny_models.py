@@ -85,6 +85,7 @@ def _head(rng: np.random.Generator, kind: str, n_tests: int, k: int) -> Head:
         weight.astype(np.float32),
         rng.uniform(0.5, 1.5, n_tests).astype(np.float32),
         gain.astype(np.float32),
+        (0.1 * (n_tests - present)).astype(np.float32),
         min_present=max(2, n_tests // 2),
         k=k if kind == "topk" else 0,
     )
@@ -187,7 +188,8 @@ class _Graph:
         axis = self.constant(np.array([1], dtype=np.int64))
         total = self.op("ReduceSum", largest, axis, keepdims=0)
         index = self.op("Cast", n_present, to=TensorProto.INT64)
-        return self.op("Mul", total, self.op("Gather", self.f32(head.present_gain), index))
+        scaled = self.op("Mul", total, self.op("Gather", self.f32(head.present_gain), index))
+        return self.op("Add", scaled, self.op("Gather", self.f32(head.present_offset), index))
 
     def mean(self, z: str, present: str, axis: str) -> str:
         expected_square = self.network.screen.head.expected_square

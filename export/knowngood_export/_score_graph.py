@@ -38,6 +38,7 @@ class GraphBuilder(Protocol):
     def per_test(self, name: str, rows: NDArray[np.float32]) -> str:
         """The row of each die's group of a constant ``(n_groups, n_tests)``."""
 
+    def add(self, a: str, b: str) -> str: ...
     def sub(self, a: str, b: str) -> str: ...
     def mul(self, a: str, b: str) -> str: ...
     def div(self, a: str, b: str) -> str: ...
@@ -129,7 +130,11 @@ def _standardise(graph: GraphBuilder, scaler: Scaler) -> str:
 
 def _topk(graph: GraphBuilder, head: Head, z: str) -> str:
     total = graph.sum_of_largest(graph.absolute(z), min(head.k, len(head.residual_weight)))
-    return graph.mul(total, graph.by_present("present_gain", _guarded(head, head.present_gain)))
+    gain = graph.by_present("present_gain", _guarded(head, head.present_gain))
+    score = graph.mul(total, gain)
+    if not head.present_offset[head.min_present :].any():
+        return score
+    return graph.add(score, graph.by_present("present_offset", head.present_offset))
 
 
 def _mean_square(graph: GraphBuilder, head: Head, z: str) -> str:
@@ -174,5 +179,6 @@ def _after(activation: Activation, bound: NDArray[np.float64]) -> NDArray[np.flo
 
 def _score_bound(head: Head, z_bound: NDArray[np.float64]) -> float:
     if head.kind == "topk":
-        return float(z_bound.max() * head.k * max(1.0, float(head.present_gain.max())))
+        gain = max(1.0, float(head.present_gain.max()))
+        return float(z_bound.max() * head.k * gain + head.present_offset.max())
     return float(np.square(z_bound).sum())

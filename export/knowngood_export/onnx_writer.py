@@ -7,6 +7,7 @@ ONNX Runtime turns into its QGemm kernels; the last layer's output stays float32
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -84,6 +85,9 @@ class _OnnxGraph:
             return self.constant(name, rows[0])
         return self.node("Gather", self.constant(name, rows), "group_row", axis=0)
 
+    def add(self, a: str, b: str) -> str:
+        return self.node("Add", a, b)
+
     def sub(self, a: str, b: str) -> str:
         return self.node("Sub", a, b)
 
@@ -116,8 +120,11 @@ class _OnnxGraph:
         return self.sum_of_tests("largest")
 
     def by_present(self, name: str, table: NDArray[np.float32]) -> str:
-        n_present = self.node("Cast", self.sum_of_tests(self._present), to=TensorProto.INT32)
-        return self.node("Gather", self.constant(name, table), n_present, axis=0)
+        return self.node("Gather", self.constant(name, table), self._n_present, axis=0)
+
+    @cached_property
+    def _n_present(self) -> str:
+        return self.node("Cast", self.sum_of_tests(self._present), to=TensorProto.INT32)
 
     def nan_above(self, score: str, magnitude: str, limit: float, output: str = "") -> str:
         nan = self.constant("nan", np.float32(np.nan))

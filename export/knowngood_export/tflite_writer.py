@@ -9,6 +9,7 @@ die.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -105,6 +106,9 @@ class _TfliteGraph:
         shape = (DYNAMIC, rows.shape[1])
         return self._node("GATHER", [table, "group_row"], shape, options=schema.GatherOptionsT())
 
+    def add(self, a: str, b: str) -> str:
+        return self._node("ADD", [a, b], options=schema.AddOptionsT())
+
     def sub(self, a: str, b: str) -> str:
         return self._node("SUB", [a, b], options=schema.SubOptionsT(potScaleInt16=False))
 
@@ -141,9 +145,12 @@ class _TfliteGraph:
         return self.sum_of_tests(largest)
 
     def by_present(self, name: str, table: NDArray[np.float32]) -> str:
-        n_present = self._cast(self.sum_of_tests(self._present), "float32", "int32")
-        inputs = [self.file.constant(name, table), n_present]
+        inputs = [self.file.constant(name, table), self._n_present]
         return self._node("GATHER", inputs, _DIES, options=schema.GatherOptionsT())
+
+    @cached_property
+    def _n_present(self) -> str:
+        return self._cast(self.sum_of_tests(self._present), "float32", "int32")
 
     def nan_above(self, score: str, magnitude: str, limit: float, output: str = "") -> str:
         nan = self.file.constant("nan", np.array([np.nan], dtype=np.float32))

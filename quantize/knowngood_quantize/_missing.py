@@ -2,13 +2,13 @@
 
 Good dies are scored again under masks of every size. Fewer tests give smaller extremes; but a
 network that expects what is missing leaves larger residuals elsewhere. Neither is the die's fault.
-For each number of tests present, `topk` gets a gain with which masked good dies are
+For each number of tests present, `topk` gets a gain and an offset with which masked good dies are
 
-* no worse in the middle: their median score is at most that of complete dies, and
-* no worse in the tail: they exceed its high quantiles at most 1.5 times as often.
+* the same in the middle: their median score is that of complete dies (the offset sees to it), and
+* no worse in the tail: they exceed its high quantiles at most 1.5 times as often (the gain does).
 
-Where both cannot be had without making masked dies look far better than they are, a score says
-too little about a die, and `min_present` leaves it unscored.
+The offset is never negative, so neither is a score. Where no gain above a fifth of a complete die's
+will do, a score says too little about a die, and `min_present` leaves it unscored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ LEVEL_STEP = 1.15
 SHARED_LOSS = 1.5
 """How much more often than complete dies masked ones may exceed a high quantile."""
 TAIL_QUANTILES = (0.9, 0.95, 0.98)
-AUC_RANGE = (0.25, 0.55)
+FACTOR_RANGE = (0.2, 1.5)
+"""The gain, over that of complete dies; below it a defect moves a score too little."""
+AUC_RANGE = (0.4, 0.55)
 """Masked against complete good dies; outside it a score no longer means the same."""
 LARGEST_SHARE = 0.5
 """At most so many tests may be missing, unless good dies themselves miss more."""
@@ -44,7 +46,7 @@ OWN_MARGIN = 1.5
 
 @dataclass(frozen=True)
 class _Level:
-    """Scores of good dies under masks of about one size, gain 1 / k.
+    """Scores of good dies under masks of about one size, with the gain of complete dies.
 
     Attributes:
         n_present: tests present, the median over the dies.
@@ -63,7 +65,7 @@ def equalise(
     max_missing: float | None,
     rng: np.random.Generator,
 ) -> Head:
-    """The network's head with ``present_gain`` and ``min_present`` learnt.
+    """The network's head with what depends on the number of tests present learnt.
 
     Args:
         network: its head scores every number of tests, with a gain of 1 / k.
@@ -83,7 +85,7 @@ def equalise(
     masks = _masks(patterns, present, rng)
     levels = _levels(network, u[complete], present[complete], masks, usual, rng)
     if head.kind == "topk":
-        head = replace(head, present_gain=_gain(head, reference, levels, usual))
+        head = _matched(head, reference, levels, usual)
     if max_missing is not None:
         allowed = n_tests - int(max_missing * n_tests)
     else:
@@ -137,27 +139,55 @@ def _levels(
     return [levels[m] for m in sorted(levels, reverse=True) if len(levels[m].scores)]
 
 
-def _gain(head: Head, reference: Float32, levels: list[_Level], usual: int) -> Float32:
-    """float32 ``(n_tests + 1,)``: 1 / k from the usual count up, linear between levels."""
-    n_tests = len(head.residual_weight)
-    known = [(n_tests, 1.0), (usual, 1.0)]
-    known += [(level.n_present, _factor(reference, level.scores)) for level in levels]
-    at, factor = zip(*sorted(dict(reversed(known)).items()), strict=True)
-    gain: Float32 = (np.interp(np.arange(n_tests + 1), at, factor) / head.k).astype(np.float32)
-    return gain
+def _matched(head: Head, reference: Float32, levels: list[_Level], usual: int) -> Head:
+    """The head with a gain and an offset: 1 / k and 0 from the usual count up, linear between."""
+    factors = _smooth([_factor(reference, level.scores) for level in levels])
+    offsets = [
+        max(0.0, float(np.median(reference) - factor * np.median(level.scores)))
+        for factor, level in zip(factors, levels, strict=True)
+    ]
+    at = [len(head.residual_weight), usual, *(level.n_present for level in levels)]
+    factor = _by_present(at, [1.0, 1.0, *factors])
+    return replace(
+        head,
+        present_gain=(factor / head.k).astype(np.float32),
+        present_offset=_by_present(at, [0.0, 0.0, *offsets]).astype(np.float32),
+    )
 
 
 def _factor(reference: Float32, masked: Float32) -> float:
-    """What masked scores are multiplied by to be no worse in the middle nor in the tail."""
-    factors = [_ratio(np.median(reference), np.median(masked))]
+    """What masked scores are multiplied by before an offset makes the medians equal.
+
+    So much that they vary as those of complete dies do beyond the median, and not so much that
+    the offset would be negative.
+    """
+    middle, masked_middle = np.median(reference), np.median(masked)
+    factors = [_ratio(middle, masked_middle)]
     for share in TAIL_QUANTILES:
         beyond = np.quantile(masked, 1 - SHARED_LOSS * (1 - share))
-        factors.append(_ratio(np.quantile(reference, share), beyond))
-    return min(factors)
+        factors.append(_ratio(np.quantile(reference, share) - middle, beyond - masked_middle))
+    return float(np.clip(min(factors), *FACTOR_RANGE))
 
 
 def _ratio(reference: np.floating, masked: np.floating) -> float:
-    return float(reference / masked) if masked > 0 else 1.0
+    return float(reference / masked) if masked > 0 else FACTOR_RANGE[1]
+
+
+def _smooth(factors: list[float]) -> list[float]:
+    """No factor above the mean of itself and its neighbours: few dies make single ones too large.
+
+    Never larger than before, which the tail would not allow.
+    """
+    padded = np.pad(factors, 1, mode="edge")
+    mean = np.convolve(padded, [0.25, 0.5, 0.25], mode="valid")
+    return np.minimum(factors, mean).tolist()
+
+
+def _by_present(at: list[int], values: list[float]) -> NDArray[np.float64]:
+    """``(n_tests + 1,)``: linear between the counts ``at``, which fall; the first of equals wins."""
+    known = dict(zip(reversed(at), reversed(values), strict=True))
+    counts = sorted(known)
+    return np.interp(np.arange(at[0] + 1), counts, [known[count] for count in counts])
 
 
 def _smallest_present(head: Head, reference: Float32, levels: list[_Level], own: int) -> int:
@@ -166,8 +196,9 @@ def _smallest_present(head: Head, reference: Float32, levels: list[_Level], own:
     smallest = n_tests
     for level in levels:
         factor = head.present_gain[level.n_present] / head.present_gain[n_tests]
+        scores = level.scores * factor + head.present_offset[level.n_present]
         too_few = level.n_present < n_tests * (1 - LARGEST_SHARE)
-        if too_few or not _means_the_same(reference, level.scores * factor):
+        if too_few or not _means_the_same(reference, scores):
             if level.n_present < own:
                 break
             continue

@@ -5,8 +5,8 @@ A residual is divided by σ_r, the scale of its *tail*: the |r| that about two h
 skew or coarse codes then reject no more good dies than the others do, which the interquartile
 range (0 where most dies share a code) and the root mean square do not achieve.
 
-Missing tests change what a score means; `_missing` measures that and sets `present_gain` and
-`min_present`.
+Missing tests change what a score means; `_missing` measures that and sets `present_gain`,
+`present_offset` and `min_present`.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def fit_head(
         residual_weight=weight.astype(np.float32),
         expected_square=_expected_square(residual, present, sigma, weight),
         present_gain=_constant_gain(kind, k, network.screen.schema.n_tests),
+        present_offset=np.zeros(network.screen.schema.n_tests + 1, dtype=np.float32),
         min_present=1,
         k=min(k, network.screen.schema.n_tests) if kind == "topk" else 0,
     )
@@ -92,8 +93,8 @@ def fit_head(
 
 def unfitted_head(n_tests: int) -> Head:
     """A plain mean square, for a network whose head is fitted next."""
-    ones = np.ones(n_tests, dtype=np.float32)
-    return Head("mse", ones, ones, np.ones(n_tests + 1, dtype=np.float32), min_present=1)
+    ones, by_present = np.ones(n_tests, dtype=np.float32), np.ones(n_tests + 1, dtype=np.float32)
+    return Head("mse", ones, ones, by_present, np.zeros_like(by_present), min_present=1)
 
 
 def _check(

@@ -20,8 +20,9 @@ class Contribution:
         value: as measured, in the test's units.
         expected: what the model expects given the die's other tests, in the test's units.
         z: signed weighted residual (u − y) · residual_weight; positive where value > expected.
-        share: of the score, 0 … 1. Under ``topk`` |z| over the sum of the k largest, and 0 for
-            tests beyond the k; under the other heads z² over its sum.
+        share: of the part of the score that residuals make, 0 … 1 (topk adds an offset for the
+            number of missing tests, which is no test's doing). Under ``topk`` |z| over the sum of
+            the k largest, and 0 for tests beyond the k; under the other heads z² over its sum.
     """
 
     test: Test

@@ -92,5 +92,5 @@ def _topk(head: Head, z: FloatArray, n_present: NDArray[np.intp]) -> FloatArray:
     k = min(head.k, z.shape[1])
     magnitude = np.abs(z)
     largest = np.partition(magnitude, -k, axis=1)[:, -k:]
-    total: FloatArray = largest.sum(axis=1) * head.present_gain[n_present]
-    return total
+    scaled: FloatArray = largest.sum(axis=1) * head.present_gain[n_present]
+    return scaled + head.present_offset[n_present]

@@ -222,10 +222,13 @@ def _check_screen(screen: Screen) -> None:
         "head.residual_weight": (screen.head.residual_weight, (n_tests,)),
         "head.expected_square": (screen.head.expected_square, (n_tests,)),
         "head.present_gain": (screen.head.present_gain, (n_tests + 1,)),
+        "head.present_offset": (screen.head.present_offset, (n_tests + 1,)),
     }
     for name, (array, shape) in shapes.items():
         if array.shape != shape or not np.isfinite(array).all():
             raise ValueError(f"{name}: expected finite {shape}, found {array.shape}")
+    if screen.head.present_offset.min() < 0 or screen.head.present_offset[-1] != 0:
+        raise ValueError("head.present_offset: expected 0 or more, and 0 for a complete die")
 
 
 def _read_head(data: dict[str, Any]) -> Head:
@@ -234,6 +237,7 @@ def _read_head(data: dict[str, Any]) -> Head:
         residual_weight=unpack_array(data["residual_weight"]),
         expected_square=unpack_array(data["expected_square"]),
         present_gain=unpack_array(data["present_gain"]),
+        present_offset=unpack_array(data["present_offset"]),
         min_present=int(data["min_present"]),
         k=int(data["k"]),
     )

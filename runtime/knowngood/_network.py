@@ -116,7 +116,8 @@ class Head:
     With z = (u − y) · residual_weight, and z = 0 where a test is missing:
 
     ``mse``, ``normalized``: Σ z² · mean(expected_square) / Σ expected_square of the tests present.
-    ``topk``: (sum of the min(k, m) largest |z|) · present_gain[m], with m the tests present.
+    ``topk``: (sum of the min(k, m) largest |z|) · present_gain[m] + present_offset[m], with m the
+    tests present.
 
     So a score means the same whatever is missing. Fewer than ``min_present`` tests give no score.
 
@@ -124,6 +125,7 @@ class Head:
         residual_weight: float32 ``(n_tests,)``; 1 for mse, 1 / σ_r otherwise.
         expected_square: float32 ``(n_tests,)``, E[z²] on held-out good dies.
         present_gain: float32 ``(n_tests + 1,)``; used by topk, entry n_tests is 1 / k.
+        present_offset: float32 ``(n_tests + 1,)``, 0 or more; used by topk, entry n_tests is 0.
         k: how many residuals topk takes; 0 for the other heads.
     """
 
@@ -131,6 +133,7 @@ class Head:
     residual_weight: NDArray[np.float32]
     expected_square: NDArray[np.float32]
     present_gain: NDArray[np.float32]
+    present_offset: NDArray[np.float32]
     min_present: int
     k: int = 0
 

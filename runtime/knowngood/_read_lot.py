@@ -44,8 +44,9 @@ def read_lot(path: str | Path, *, schema: Schema | None = None, good_if: str | N
         schema: keep only these tests, in this order; by default all tests of the file. Bare
             arrays carry no names, so they must have just as many columns.
         good_if: which dies the tester called good, for files that do not say so themselves:
-            ``'result == "pass"'``, ``"hard_bin == 1"`` (see ``knowngood.tables._good_if``). It overrides
-            what the file says; its column is then not a test.
+            ``'result == "pass"'``, ``"hard_bin == 1"``; see
+            ``knowngood.tables._good_if``. It overrides what the file says; its column is then not
+            a test.
 
     Returns:
         The lot, one row per die attempt in file order.

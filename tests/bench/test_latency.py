@@ -27,7 +27,8 @@ def make_screen() -> Screen:
         np.array([-1], np.int32), np.array([[1e9, -2e-9, 0.0]]), np.array([[1e-6, 1e12, 1.0]])
     )
     ones = np.ones(3, np.float32)
-    return Screen(Schema.anonymous(3), scaler, Head("mse", ones, ones, np.ones(4, np.float32), 1))
+    gain, offset = np.ones(4, np.float32), np.zeros(4, np.float32)
+    return Screen(Schema.anonymous(3), scaler, Head("mse", ones, ones, gain, offset, 1))
 
 
 def test_made_up_dies_look_like_good_dies_to_the_scaler() -> None:

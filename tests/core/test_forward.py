@@ -21,6 +21,7 @@ def make_head(kind: HeadKind, n_tests: int, *, k: int = 0, min_present: int = 1)
         residual_weight=weight.astype(np.float32),
         expected_square=rng.uniform(0.5, 2, n_tests).astype(np.float32),
         present_gain=gain,
+        present_offset=np.zeros_like(gain),
         min_present=min_present,
         k=k,
     )

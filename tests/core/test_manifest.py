@@ -28,7 +28,8 @@ from knowngood._seal import UNSEALED, check_seal, seal
 def make_manifest() -> Manifest:
     scaler = Scaler(np.array([-1], np.int32), np.array([[1e9, 2e-12]]), np.array([[1e-3, 1e13]]))
     ones = np.ones(2, dtype=np.float32)
-    head = Head("topk", ones, ones, np.ones(3, dtype=np.float32), min_present=1, k=1)
+    gain, offset = np.ones(3, np.float32), np.array([0, 0.25, 0], np.float32)
+    head = Head("topk", ones, ones, gain, offset, min_present=1, k=1)
     schema = Schema((Test(1, "µA", units="A", low=-1e-30), Test(2, "f")), Purpose("P"))
     screen = Screen(schema, scaler, head, (OperatingPoint(0.005, 3.25, 3.0, 3.5, 2500, True),))
     return Manifest(
@@ -51,6 +52,7 @@ def test_round_trip_is_exact() -> None:
     assert again.evaluation == manifest.evaluation
     assert again.drift == manifest.drift
     assert again.screen.scaler.inv_scale[0, 1] == 1e13
+    np.testing.assert_array_equal(again.screen.head.present_offset, [0, 0.25, 0])
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,10 @@ def test_round_trip_is_exact() -> None:
         (lambda d: d["schema"]["tests"].pop(), "digest"),
         (lambda d: d["head"].update(kind="median"), "median"),
         (lambda d: d["head"].update(present_gain=pack_array(np.ones(2))), "present_gain"),
+        (lambda d: d["head"].update(present_offset=pack_array(np.zeros(2))), "present_offset"),
+        (lambda d: d["head"].update(present_offset=pack_array(-np.ones(3))), "0 or more"),
+        (lambda d: d["head"].update(present_offset=pack_array(np.ones(3))), "complete die"),
+        (lambda d: d["head"].pop("present_offset"), "present_offset"),
         (lambda d: d["scaler"].update(centre=pack_array(np.full((1, 2), np.nan))), "centre"),
         (lambda d: d.update(scaler=3), "damaged"),
     ],

@@ -90,7 +90,8 @@ def fit_network(good: NDArray[np.float32]) -> Network:
     basis = np.linalg.svd(u, full_matrices=False)[2][:N_FACTORS]
     weight = (1 / (u - u @ basis.T @ basis).std(axis=0)).astype(np.float32)
     gain = np.r_[0.0, 1 / np.minimum(np.arange(1, N_TESTS + 1), TOP_K)].astype(np.float32)
-    head = Head("topk", weight, np.ones(N_TESTS, np.float32), gain, min_present=12, k=TOP_K)
+    offset = np.zeros_like(gain)
+    head = Head("topk", weight, np.ones(N_TESTS, np.float32), gain, offset, min_present=12, k=TOP_K)
     layers = (
         Dense(basis.astype(np.float32), np.zeros(N_FACTORS, np.float32)),
         Dense(basis.T.astype(np.float32), np.zeros(N_TESTS, np.float32)),

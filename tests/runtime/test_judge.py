@@ -135,6 +135,15 @@ class TestBareArrays:
         result = anonymous.score_lot(self.lot(6), strict=True)
         assert result.warnings == ()
 
+    def test_the_models_names_in_another_order_are_no_bare_array(self):
+        """A lot in STDF lists its tests as they first come: its columns are found by name."""
+        anonymous = scorer_of(tiny_network(schema=Schema.anonymous(6)))
+        lot = self.lot(6)
+        turned = Lot(lot.values[:, ::-1], lot.schema.select(range(5, -1, -1)), lot.dies)
+        expected = anonymous.score_lot(lot)
+        assert np.isfinite(expected.scores).any()
+        np.testing.assert_array_equal(anonymous.score_lot(turned).scores, expected.scores)
+
 
 def test_groups_are_head_and_site():
     network = tiny_network(groups=(POOLED_GROUP, 256, 257), threshold=6.0)
