@@ -33,6 +33,8 @@ LEVEL_STEP = 1.15
 SHARED_LOSS = 1.5
 """How much more often than complete dies masked ones may exceed a high quantile."""
 TAIL_QUANTILES = (0.9, 0.95, 0.98)
+TAIL_DIES = 3
+"""Quantiles beyond the first that fewer complete dies exceed are left alone: they are noise."""
 FACTOR_RANGE = (0.2, 1.5)
 """The gain, over that of complete dies; below it a defect moves a score too little."""
 AUC_RANGE = (0.4, 0.55)
@@ -163,7 +165,7 @@ def _factor(reference: Float32, masked: Float32) -> float:
     """
     middle, masked_middle = np.median(reference), np.median(masked)
     factors = [_ratio(middle, masked_middle)]
-    for share in TAIL_QUANTILES:
+    for share in _tail_quantiles(reference):
         beyond = np.quantile(masked, 1 - SHARED_LOSS * (1 - share))
         factors.append(_ratio(np.quantile(reference, share) - middle, beyond - masked_middle))
     return float(np.clip(min(factors), *FACTOR_RANGE))
@@ -209,5 +211,12 @@ def _smallest_present(head: Head, reference: Float32, levels: list[_Level], own:
 def _means_the_same(reference: Float32, masked: Float32) -> bool:
     if not AUC_RANGE[0] <= roc_auc(reference, masked) <= AUC_RANGE[1]:
         return False
-    limit = np.quantile(reference, TAIL_QUANTILES[0])
-    return float((masked > limit).mean()) <= 2 * (1 - TAIL_QUANTILES[0])
+    return all(
+        float((masked > np.quantile(reference, share)).mean()) <= 2 * (1 - share)
+        for share in _tail_quantiles(reference)
+    )
+
+
+def _tail_quantiles(reference: Float32) -> list[float]:
+    first, *others = TAIL_QUANTILES
+    return [first, *(share for share in others if len(reference) * (1 - share) >= TAIL_DIES)]
