@@ -86,7 +86,7 @@ def equalise(
     reference = _score(network, u[complete], present[complete])
     masks = _masks(patterns, present, rng)
     levels = _levels(network, u[complete], present[complete], masks, usual, rng)
-    if head.kind == "topk":
+    if head.kind == "topk" and levels:
         head = _matched(head, reference, levels, usual)
     if max_missing is not None:
         allowed = n_tests - int(max_missing * n_tests)

@@ -106,6 +106,18 @@ def test_topk_takes_the_largest_present_residuals() -> None:
     assert score_residual(head, residual, present)[0] == pytest.approx(expected, rel=1e-6)
 
 
+def test_topk_scales_and_shifts_by_the_tests_present() -> None:
+    ones = np.ones(3, np.float32)
+    gain = np.array([9, 0.75, 0.25, 0.5], np.float32)
+    offset = np.array([9, 2, 1.5, 0], np.float32)
+    head = Head("topk", np.array([1, 2, 4], np.float32), ones, gain, offset, min_present=1, k=2)
+    residual = np.tile(np.array([3, -1, 0.5], np.float32), (4, 1))  # |z| = 3, 2, 2
+    present = np.array([[1, 1, 1], [1, 1, 0], [0, 0, 1], [0, 0, 0]], np.bool_)
+    scores = score_residual(head, residual, present)
+    assert scores[:3].tolist() == [5 * 0.5, 5 * 0.25 + 1.5, 2 * 0.75 + 2]
+    assert np.isnan(scores[3])
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e38])
 @pytest.mark.parametrize("kind", ["mse", "normalized", "topk"])
 def test_what_cannot_be_scored_is_the_quiet_nan(bad: float, kind: HeadKind) -> None:

@@ -93,6 +93,31 @@ def test_network_without_layers_expects_every_test_at_its_centre(head):
     assert not run(network, values, output="reconstruction").any()
 
 
+def _with_offset(network: Network, offset: NDArray[np.float32]) -> Network:
+    head = replace(network.screen.head, present_offset=offset)
+    return replace(network, screen=replace(network.screen, head=head))
+
+
+def test_topk_offset_by_tests_present():
+    network = make_network((12, 4, 12))
+    values, _ = make_dies(network, 9, missing=0.0)
+    for die in range(9):
+        values[die, 12 - die :] = np.nan  # die d misses d of 12 tests; 4 must be present
+    offset = (np.arange(12, -1, -1) ** 2 / 8).astype(np.float32)
+    plain = _with_offset(network, np.zeros_like(offset))
+    network = _with_offset(network, offset)
+    added = run(network, values) - run(plain, values)
+    np.testing.assert_allclose(added, np.arange(9) ** 2 / 8, atol=1e-5)
+
+
+def test_an_offset_that_is_zero_is_not_in_the_graph():
+    network = make_network((12, 4, 12))
+    offset = network.screen.head.present_offset
+    network = _with_offset(network, np.zeros_like(offset))
+    model = onnx.load_from_string(network_to_onnx(network, make_manifest(network)))
+    assert "Add" not in {node.op_type for node in model.graph.node}
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     n_tests=st.integers(1, 40),

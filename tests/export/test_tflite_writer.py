@@ -135,6 +135,33 @@ def test_elu_with_alpha_one():
     np.testing.assert_allclose(run(network, values), forward(network, values).scores, rtol=5e-6)
 
 
+def _with_offset(network: Network, offset: NDArray[np.float32]) -> Network:
+    head = replace(network.screen.head, present_offset=offset)
+    return replace(network, screen=replace(network.screen, head=head))
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_topk_offset_by_tests_present(kernels):
+    network = make_network((12, 4, 12))
+    values, _ = make_dies(network, 9, missing=0.0)
+    for die in range(9):
+        values[die, 12 - die :] = np.nan  # die d misses d of 12 tests; 4 must be present
+    offset = (np.arange(12, -1, -1) ** 2 / 8).astype(np.float32)
+    plain = _with_offset(network, np.zeros_like(offset))
+    network = _with_offset(network, offset)
+    added = run(network, values, kernels=kernels) - run(plain, values, kernels=kernels)
+    np.testing.assert_allclose(added, np.arange(9) ** 2 / 8, atol=1e-5)
+
+
+def test_an_offset_that_is_zero_is_not_in_the_graph():
+    network = make_network((12, 4, 12))
+    offset = network.screen.head.present_offset
+    network = _with_offset(network, np.zeros_like(offset))
+    data = network_to_tflite(network, make_manifest(network))
+    model = schema.ModelT.InitFromPackedBuf(bytearray(data))
+    assert schema.BuiltinOperator.ADD not in {c.builtinCode for c in model.operatorCodes}
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     n_tests=st.integers(1, 40),
