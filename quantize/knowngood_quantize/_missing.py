@@ -182,11 +182,11 @@ def _smooth(factors: list[float]) -> list[float]:
     """
     padded = np.pad(factors, 1, mode="edge")
     mean = np.convolve(padded, [0.25, 0.5, 0.25], mode="valid")
-    return np.minimum(factors, mean).tolist()
+    return [min(factor, float(limit)) for factor, limit in zip(factors, mean, strict=True)]
 
 
 def _by_present(at: list[int], values: list[float]) -> NDArray[np.float64]:
-    """``(n_tests + 1,)``: linear between the counts ``at``, which fall; the first of equals wins."""
+    """``(n_tests + 1,)``: linear between falling counts ``at``; the first of equals wins."""
     known = dict(zip(reversed(at), reversed(values), strict=True))
     counts = sorted(known)
     return np.interp(np.arange(at[0] + 1), counts, [known[count] for count in counts])

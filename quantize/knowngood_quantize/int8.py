@@ -120,10 +120,10 @@ def _input_range(low: float, high: float, margin: float) -> tuple[float, int]:
 
 
 def simulate(quantized: QuantizedNetwork, u: NDArray[np.float32]) -> NDArray[np.float64]:
-    """y, float64 ``(n_dies, n_tests)``: what an int8 file computes, up to float32 rounding.
+    """y, float64 ``(n_dies, n_tests)``: what the int8 ONNX file computes, up to float32.
 
-    Inputs are rounded half to even as ONNX's QuantizeLinear does; TFLite rounds half away from
-    zero, which differs in ties only. The last layer's output is not rounded.
+    Inputs are rounded half to even as QuantizeLinear does; the last layer's output is not rounded.
+    (The int8 TFLite file takes the range of each layer's input from the die itself.)
 
     Args:
         quantized: the int8 form.

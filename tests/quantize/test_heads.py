@@ -175,7 +175,7 @@ def test_few_dies_give_a_gain_within_bounds(n_dies: int) -> None:
     assert (factor <= 1.5 + 1e-6).all()
     score = _score(_with(network, head))
     result = missing_pattern_check(score, check, None, _prefixes(200, seed=3))
-    assert 0.4 <= result.auc <= 0.6
+    assert 0.35 <= result.auc <= 0.65  # 30 dies know their median to a fifth of a sigma
     assert result.yield_loss <= 0.06
 
 
