@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import knowngood
 import knowngood_export
 import knowngood_quantize
 from knowngood_export import synthetic
@@ -70,7 +71,7 @@ def _trained(case: Case, process: synthetic.ProcessModel, path: Path) -> Trained
 
 def _key(case: Case) -> str:
     digest = hashlib.sha256(case.training_key().encode())
-    for package in (knowngood_quantize, knowngood_export):
+    for package in (knowngood, knowngood_quantize, knowngood_export):
         for source in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(source.read_bytes())
     return digest.hexdigest()[:12]

@@ -7,7 +7,7 @@ score head; calibration dies, which neither has seen, set the thresholds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,15 +202,13 @@ def with_thresholds(network: Network, calibration: Part, config: AutoencoderConf
     return replace(network, screen=screen)
 
 
-def score_dies(network: Network, dies: Part) -> Float32:
-    """Scores float32 ``(n_dies,)`` in float64 arithmetic, NaN where a die cannot be scored."""
-    scores = [
-        forward(
-            network, dies.values[at : at + DIES_PER_BLOCK], dies.group[at : at + DIES_PER_BLOCK]
-        ).scores
-        for at in range(0, len(dies), DIES_PER_BLOCK)
-    ]
-    return np.concatenate(scores) if scores else np.empty(0, dtype=np.float32)
+def score_dies(
+    network: Network, dies: Part, *, dtype: type[np.floating[Any]] = np.float64
+) -> Float32:
+    """Scores float32 ``(n_dies,)`` in the arithmetic of ``dtype``, NaN where there is none."""
+    blocks = (slice(at, at + DIES_PER_BLOCK) for at in range(0, len(dies), DIES_PER_BLOCK))
+    scores = [forward(network, dies.values[b], dies.group[b], dtype=dtype).scores for b in blocks]
+    return np.concatenate([np.empty(0, dtype=np.float32), *scores])
 
 
 def inject_defects(

@@ -24,6 +24,7 @@ from knowngood_quantize.injection import limits_of, standard_defects
 from knowngood_quantize.scaling import fit_scaler
 from knowngood_quantize.thresholds import fit_operating_points
 
+from ._group_numbers import group_numbers
 from ._trained import CalibrationSet, TrainedModel
 from ._versions import versions
 from .torch_layers import layers_from_module
@@ -55,7 +56,7 @@ def trained_from_module(
         NotEnoughDataError: too few good dies.
     """
     dies = _check_values(values, request.schema)
-    groups = _check_group(group, len(dies))
+    groups = group_numbers("group", group, len(dies))
     schema = request.schema or Schema.anonymous(dies.shape[1])
     half = len(dies) // 2
     layers = layers_from_module(module, schema.n_tests)
@@ -94,16 +95,6 @@ def _check_values(values: NDArray[Any], schema: Schema | None) -> NDArray[np.flo
     return values.astype(np.float32)
 
 
-def _check_group(group: NDArray[np.int32] | None, n_dies: int) -> NDArray[np.int32]:
-    if group is None:
-        return np.zeros(n_dies, dtype=np.int32)
-    if group.shape != (n_dies,) or group.dtype.kind not in "iu":
-        raise UsageError(
-            f"group must hold one integer per die, ({n_dies},), found {group.dtype} {group.shape}"
-        )
-    return group.astype(np.int32)
-
-
 def _scaler(
     scaler: Scaler | Literal["fit", "identity"],
     values: NDArray[np.float32],
@@ -136,8 +127,9 @@ def _with_thresholds(network: Network, dies: CalibrationSet, n_fitted: int) -> T
     result = forward(network, dies.good, dies.good_group)
     points = fit_operating_points(result.scores)
     network = replace(network, screen=network.screen.with_operating_points(points))
-    u = result.standardised[result.present].astype(np.float64)
-    residual = (result.standardised - result.reconstruction)[result.present].astype(np.float64)
+    shown = result.present & np.isfinite(result.scores)[:, np.newaxis]
+    u = result.standardised[shown].astype(np.float64)
+    residual = u - result.reconstruction[shown]
     provenance = Provenance(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=versions(),

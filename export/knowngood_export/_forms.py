@@ -156,7 +156,7 @@ def require_same_unscored(form: Form, reference: Scores, scores: Scores) -> None
         ("good", reference.good, scores.good),
         ("defective", reference.defective, scores.defective),
     ):
-        differ = int(np.count_nonzero(np.isnan(expected) != np.isnan(found)))
+        differ = int(np.count_nonzero(np.isfinite(expected) != np.isfinite(found)))
         if differ:
             raise GateError(
                 f"{form}: {differ} of {len(expected)} {kind} dies are scored by the trained model "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from knowngood_quantize.hold_out import folds, split_hold_out
 from knowngood_quantize.injection import InjectedSet
 from knowngood_quantize.scaling import unusable_tests
 from knowngood_quantize.yardstick import (
+    evaluate,
     evaluate_scores,
     fail_die_figures,
     missing_pattern_check,
@@ -38,6 +38,7 @@ from ._fit import (
     score_dies,
     with_thresholds,
 )
+from ._group_numbers import group_numbers
 from ._training import LearningCurve
 from .baselines import Validation, fit_baselines
 
@@ -78,14 +79,8 @@ def evaluate_held_out(
     how: str,
 ) -> Evaluation:
     """Every detector on held-out good dies and on the same dies with defects."""
-    good_scores = {n.detector: score_dies(n, good) for n in detectors.networks}
-    defective = {
-        n.detector: {s.name: score_dies(n, dies) for s, dies in injected}
-        for n in detectors.networks
-    }
-    evaluation = evaluate_scores(good_scores, defective, how)
-    impossible = {f"impossible {s.name}": float(s.n_impossible) for s, _ in injected}
-    return replace(evaluation, facts={**evaluation.facts, **impossible})
+    scores = {n.detector: partial(_score_values, n) for n in detectors.networks}
+    return evaluate(scores, good.values, good.group, [s for s, _ in injected], how)
 
 
 def cross_validate(
@@ -188,5 +183,4 @@ def _fail_patterns(lot: Lot) -> NDArray[np.bool_]:
 
 
 def _score_values(network: Network, values: Float32, group: Group | None) -> Float32:
-    group = np.zeros(len(values), dtype=np.int32) if group is None else group
-    return score_dies(network, Part(values, group))
+    return score_dies(network, Part(values, group_numbers("group", group, len(values))))

@@ -33,6 +33,7 @@ _DAMAGE = (
     LookupError,
     EOFError,
     TypeError,
+    ValueError,
 )
 """What torch and zipfile raise on a file whose bytes were changed."""
 FILE_VERSION = 1
@@ -159,9 +160,9 @@ def _load_checkpoint(path: Path) -> dict[str, Any]:
             checkpoint = torch.load(stream, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror or error}") from error
-    except (RuntimeError, pickle.UnpicklingError, LookupError, ValueError, TypeError) as error:
-        if error is damaged:
-            raise
+    except ModelFileError:
+        raise
+    except _DAMAGE as error:
         raise damaged from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("description"), str):
         raise ModelFileError(
@@ -176,7 +177,7 @@ def _is_whole_zip(stream: BinaryIO) -> bool:
     try:
         with zipfile.ZipFile(stream) as archive:
             return archive.testzip() is None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError):
+    except _DAMAGE:
         return False
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowngood._forward import forward
 from knowngood._lot import Lot
 from knowngood._manifest import Drift, Evaluation
 from knowngood._network import Network
@@ -22,12 +21,13 @@ from knowngood_quantize.injection import InjectedSet
 from knowngood_quantize.yardstick import Score, evaluate_scores
 
 from . import synthetic
+from ._fit import Part, score_dies
+from ._group_numbers import group_numbers
 from ._trained import TrainedModel
 
 if TYPE_CHECKING:
     from knowngood import Scorer
 
-DIES_PER_BLOCK = 4096
 REFERENCE = "autoencoder float64"
 
 Float32 = NDArray[np.float32]
@@ -131,15 +131,8 @@ def _thresholds(trained: TrainedModel, scorers: Mapping[str, Scorer]) -> dict[st
 
 def _network_score(network: Network, dtype: type[np.floating[Any]]) -> Score:
     def score(values: Float32, group: Group | None) -> Float32:
-        blocks = range(0, len(values), DIES_PER_BLOCK)
-        parts = [
-            forward(
-                network, values[i : i + DIES_PER_BLOCK],
-                None if group is None else group[i : i + DIES_PER_BLOCK], dtype=dtype,
-            ).scores
-            for i in blocks
-        ]  # fmt: skip
-        return np.concatenate([np.empty(0, np.float32), *parts])
+        dies = Part(values, group_numbers("group", group, len(values)))
+        return score_dies(network, dies, dtype=dtype)
 
     return score
 

@@ -25,6 +25,7 @@ from knowngood_quantize.scaling import unusable_tests
 
 from ._corruption import Noise
 from ._fit import AutoencoderConfig, Part, Parts, fit_autoencoder, inject_defects, score_dies
+from ._group_numbers import group_numbers
 from ._trained import CalibrationSet, TrainedModel
 from ._training import TrainingRecipe
 from ._versions import versions
@@ -132,7 +133,8 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             schema: the tests; None names them after their columns.
             groups: ``(n_dies,)``, lot of each die: whole lots are held out where there are three
                 or more, else the last dies.
-            sites: int ``(n_dies,)``; given, each site gets a scaler of its own.
+            sites: int ``(n_dies,)``; given, each site gets a scaler of its own. A die scored
+                without one, or with one unknown here, is scaled by all sites together.
             patterns: bool ``(n_patterns, n_tests)``, True where a test is missing on some die,
                 good or not; None takes the patterns in X.
 
@@ -145,17 +147,17 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         )
         config = self._config(sites is not None)
         schema = self._schema_of(values, schema)
-        self.dropped_tests_ = self._unusable(values)
+        good = Part(values, group_numbers("sites", sites, len(values)))
+        parts, self.hold_out_ = self._split(good, groups)
+        self.dropped_tests_ = self._unusable(parts.train.values)
         used = [c for c in range(values.shape[1]) if c not in self.dropped_tests_]
         self.used_tests_ = np.array(used, dtype=np.int64)
-        good = Part(values[:, self.used_tests_], _site_numbers(sites, len(values)))
-        parts, self.hold_out_ = self._split(good, groups)
-        parts = Parts(
-            parts.train,
-            parts.validation,
-            parts.calibration,
-            _patterns(values if patterns is None else patterns, self.used_tests_),
+        train, validation, calibration = (
+            Part(part.values[:, self.used_tests_], part.group)
+            for part in (parts.train, parts.validation, parts.calibration)
         )
+        seen = _patterns(values, patterns)[:, self.used_tests_]
+        parts = Parts(train, validation, calibration, seen)
         fitted = fit_autoencoder(
             parts, schema.select(self.used_tests_), config, progress=bool(self.verbose)
         )
@@ -193,12 +195,8 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             raise UsageError(f"the schema has {schema.n_tests} tests, X has {values.shape[1]}")
         return schema
 
-    def _unusable(self, values: NDArray[np.float32]) -> dict[int, str]:
-        if len(values) < MIN_HELD_OUT:
-            raise NotEnoughDataError(
-                f"n_samples={len(values)} dies are too few to learn from; at least {MIN_HELD_OUT} "
-                "are needed, and thousands give thresholds worth having"
-            )
+    @staticmethod
+    def _unusable(values: NDArray[np.float32]) -> dict[int, str]:
         reasons = unusable_tests(values)
         if len(reasons) == values.shape[1]:
             first = next(iter(reasons.values()))
@@ -208,6 +206,11 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         return reasons
 
     def _split(self, good: Part, groups: ArrayLike | None) -> tuple[Parts, str]:
+        if len(good) < MIN_HELD_OUT:
+            raise NotEnoughDataError(
+                f"n_samples={len(good)} dies are too few to learn from; at least {MIN_HELD_OUT} "
+                "are needed, and thousands give thresholds worth having"
+            )
         dies = Dies.anonymous(len(good))
         if groups is not None:
             dies.lot[:] = _lot_names(groups, len(good))
@@ -247,7 +250,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         values = validate_data(
             self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False
         )
-        part = Part(values[:, self.used_tests_], _site_numbers(sites, len(values)))
+        part = Part(values[:, self.used_tests_], group_numbers("sites", sites, len(values)))
         return -score_dies(self.network_, part).astype(np.float64)
 
     def decision_function(self, X: ArrayLike, sites: ArrayLike | None = None) -> Float64:
@@ -307,18 +310,6 @@ def _seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def _site_numbers(sites: ArrayLike | None, n_dies: int) -> NDArray[np.int32]:
-    if sites is None:
-        return np.zeros(n_dies, dtype=np.int32)
-    numbers = np.asarray(sites)
-    if numbers.shape != (n_dies,) or not np.issubdtype(numbers.dtype, np.integer):
-        raise UsageError(
-            f"sites must be integers ({n_dies},), one per die, "
-            f"found {numbers.dtype} {numbers.shape}"
-        )
-    return numbers.astype(np.int32)
-
-
 def _lot_names(groups: ArrayLike, n_dies: int) -> list[str]:
     names = np.asarray(groups)
     if names.shape != (n_dies,):
@@ -326,8 +317,13 @@ def _lot_names(groups: ArrayLike, n_dies: int) -> list[str]:
     return [str(name) for name in names]
 
 
-def _patterns(seen: NDArray[Any], used: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Distinct patterns of missing tests; ``seen`` are values, or patterns already."""
-    missing = seen[:, used] if seen.dtype == np.bool_ else np.isnan(seen[:, used])
+def _patterns(values: NDArray[np.float32], patterns: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """The distinct patterns given, or those of ``values``; none that misses nothing or all."""
+    missing = np.isnan(values) if patterns is None else np.asarray(patterns)
+    if missing.dtype != np.bool_ or missing.ndim != 2 or missing.shape[1] != values.shape[1]:
+        raise UsageError(
+            f"patterns must be bool (n_patterns, {values.shape[1]}), True where a test is missing, "
+            f"found {missing.dtype} {missing.shape}"
+        )
     partly = missing[missing.any(axis=1) & ~missing.all(axis=1)]
     return np.unique(partly, axis=0)

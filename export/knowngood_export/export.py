@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from knowngood._atomic import write_together
 from knowngood._errors import UsageError
-from knowngood._forward import forward
 from knowngood._manifest import Drift, Manifest
 from knowngood._network import (
     DEFAULT_FPR,
@@ -33,6 +32,7 @@ from knowngood_quantize.drift import measure_drift
 from knowngood_quantize.int8 import quantize
 from knowngood_quantize.thresholds import fit_operating_points
 
+from ._fit import Part, score_dies
 from ._forms import (
     FORMATS,
     PRECISIONS,
@@ -215,9 +215,9 @@ class _Reference:
 
 
 def _numpy_scores(network: Network, dies: CalibrationSet, dtype: type[np.floating[Any]]) -> Scores:
-    good = forward(network, dies.good, dies.good_group, dtype=dtype).scores
-    defective = forward(network, dies.defective, dies.defective_group, dtype=dtype).scores
-    return Scores("numpy", good, defective)
+    good, defective = Part(dies.good, dies.good_group), Part(dies.defective, dies.defective_group)
+    scores = (score_dies(network, part, dtype=dtype) for part in (good, defective))
+    return Scores("numpy", *scores)
 
 
 def _threshold(points: Sequence[OperatingPoint], fpr: float) -> float:

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowngood._errors import NotEnoughDataError, UsageError
-from knowngood._network import Dense, FloatArray, Network, QuantizedDense, QuantizedNetwork
+from knowngood._network import (
+    MAX_STANDARDISED,
+    Dense,
+    FloatArray,
+    Network,
+    QuantizedDense,
+    QuantizedNetwork,
+)
 
 QMIN, QMAX = -128, 127
 WEIGHT_MAX = 127
@@ -67,7 +74,8 @@ def quantize(
 
     Args:
         network: in float32; its thresholds do not hold for the int8 form and must be refitted.
-        values: float32 ``(n_dies, n_tests)`` of held-out good dies, raw units, NaN where missing.
+        values: float32 ``(n_dies, n_tests)`` of held-out good dies, raw units, NaN where missing;
+            dies out of range, which get no score, set no range either.
         group: int32 ``(n_dies,)``.
         recipe: how.
 
@@ -75,11 +83,14 @@ def quantize(
         NotEnoughDataError: there is no die to take the ranges from.
         UsageError: a layer's weights, or its inputs on these dies, are not finite.
     """
-    if len(values) == 0:
-        raise NotEnoughDataError("int8 ranges are taken from held-out good dies, found none")
     scaler = network.screen.scaler
     x: FloatArray = scaler.standardise(values, scaler.rows(group, len(values)))
-    x = np.where(np.isfinite(x), x, np.float32(0))
+    x = np.where(np.isnan(x), np.float32(0), x)
+    x = x[(np.abs(x) <= MAX_STANDARDISED).all(axis=1)]
+    if len(x) == 0:
+        raise NotEnoughDataError(
+            f"int8 ranges are taken from held-out good dies, found none in range of {len(values)}"
+        )
     layers = []
     for index, layer in enumerate(network.layers):
         layers.append(_quantize_layer(index, layer, x, recipe))

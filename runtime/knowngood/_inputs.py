@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ._errors import UsageError
 from ._network import POOLED_GROUP, Scaler
+from ._verdicts import Verdict
 
 
 def as_values(values: object, n_tests: int) -> NDArray[np.float32]:
@@ -72,12 +73,28 @@ def as_rows(group: object, scaler: Scaler, n_dies: int) -> tuple[NDArray[np.int3
     return rows, int(np.count_nonzero((rows == 0) & (group != POOLED_GROUP)))
 
 
-def check_buffer(name: str, array: object, dtype: type[np.generic], n_dies: int) -> None:
-    """Refuse an output array that ``score_into`` cannot fill in place.
+def clear_verdicts(verdicts: object) -> None:
+    """Set every verdict to UNSCORED where that can be done, so that no error leaves an old one."""
+    if isinstance(verdicts, np.ndarray) and verdicts.dtype == np.int8 and verdicts.flags.writeable:
+        verdicts.fill(Verdict.UNSCORED)
+
+
+def check_buffers(scores: object, verdicts: object, reasons: object, n_dies: int) -> None:
+    """Refuse output arrays that ``score_into`` cannot fill in place.
 
     Raises:
-        UsageError: not a writable native array ``(n_dies,)`` of ``dtype``.
+        UsageError: not writable native arrays ``(n_dies,)`` of their dtype, or verdicts share
+            memory with another: as a verdict, some reasons would read PASS.
     """
+    wanted = (("scores", scores, np.float32), ("verdicts", verdicts, np.int8))
+    for name, array, dtype in (*wanted, ("reasons", reasons, np.int8)):
+        _check_buffer(name, array, dtype, n_dies)
+    for name, array in (("scores", scores), ("reasons", reasons)):
+        if np.shares_memory(verdicts, array):
+            raise UsageError(f"verdicts and {name} share memory; give each an array of its own")
+
+
+def _check_buffer(name: str, array: object, dtype: type[np.generic], n_dies: int) -> None:
     if (
         not isinstance(array, np.ndarray)
         or array.dtype != dtype

@@ -124,8 +124,11 @@ def score_lot(scorer: Scorer, lot: Lot, options: LotOptions) -> LotResult:
     reasons[judged] = result.reasons
     dispositions = _dispositions(verdicts, is_fail)
     n_missing = np.count_nonzero(np.isnan(aligned.values), axis=1).astype(np.int32)
-    warnings += _warn_of_model(scorer.operating_point, result.n_unknown_groups)
-    warnings += _warn_of_yield_loss(dispositions, scorer.fpr)
+    warnings = (
+        *_warn_of_yield_loss(lot, dispositions, scorer.fpr),
+        *_warn_of_model(lot, scorer.operating_point, result.n_unknown_groups),
+        *warnings,
+    )
     return LotResult(
         scorer, aligned, scores, verdicts, reasons, dispositions, n_missing,
         result.n_unknown_groups, warnings, options,
@@ -144,13 +147,15 @@ def _align(model: Schema, lot: Lot, options: LotOptions) -> tuple[Lot, tuple[str
             "carries no test names, so the columns must be the same, in the same order"
         )
     aligned = Lot(lot.values, model, lot.dies, lot.facts)
+    same_tests = Schema(model.tests, lot.schema.purpose)
+    warnings = model.align(same_tests, strict=options.strict).warnings
     if _is_anonymous(model) and _is_anonymous(lot.schema):
-        return aligned, ()
+        return aligned, warnings
     unnamed = "model" if _is_anonymous(model) else "data"
     warning = f"the {unnamed} carry no test names: columns are taken in their order"
     if options.strict:
         raise SchemaMismatchError(f"{warning}, which strict scoring refuses")
-    return aligned, (warning,)
+    return aligned, (warning, *warnings)
 
 
 def _has_all(data: Schema, model: Schema) -> bool:
@@ -170,7 +175,12 @@ def _dispositions(verdicts: NDArray[np.int8], is_fail: NDArray[np.bool_]) -> NDA
     return dispositions
 
 
-def _warn_of_model(point: OperatingPoint, n_unknown_groups: int) -> tuple[str, ...]:
+def _name(lot: Lot) -> str:
+    """Which of several lots a warning is about: its file, else its lot id."""
+    return Path(lot.facts.source).name or next(filter(None, lot.dies.lot), "the lot")
+
+
+def _warn_of_model(lot: Lot, point: OperatingPoint, n_unknown_groups: int) -> tuple[str, ...]:
     warnings = []
     if not point.supported:
         warnings.append(
@@ -179,13 +189,15 @@ def _warn_of_model(point: OperatingPoint, n_unknown_groups: int) -> tuple[str, .
         )
     if n_unknown_groups:
         warnings.append(
-            f"{n_unknown_groups} dies come from a head and site that the model was not trained "
-            "for: the pooled scaler stood in"
+            f"{_name(lot)}: {n_unknown_groups} dies come from a head and site that the model was "
+            "not trained for: the pooled scaler stood in"
         )
     return tuple(warnings)
 
 
-def _warn_of_yield_loss(dispositions: NDArray[np.object_], nominal: float) -> tuple[str, ...]:
+def _warn_of_yield_loss(
+    lot: Lot, dispositions: NDArray[np.object_], nominal: float
+) -> tuple[str, ...]:
     n_outliers = int(np.count_nonzero(dispositions == Disposition.OUTLIER))
     n_judged = n_outliers + int(np.count_nonzero(dispositions == Disposition.KEEP))
     expected = nominal * n_judged
@@ -193,9 +205,9 @@ def _warn_of_yield_loss(dispositions: NDArray[np.object_], nominal: float) -> tu
     if n_outliers <= max(limit, SHIFTED_FACTOR * expected):
         return ()
     return (
-        f"{n_outliers} of {n_judged} dies are outliers ({n_outliers / n_judged:.2%}) where the "
-        f"operating point is {nominal:.2%}: the lot, the tester or the program has shifted since "
-        "the model was trained, or the lot is bad",
+        f"{_name(lot)}: {n_outliers} of {n_judged} dies are outliers "
+        f"({n_outliers / n_judged:.2%}) where the operating point is {nominal:.2%}: the lot, the "
+        "tester or the program has shifted since the model was trained, or the lot is bad",
     )
 
 

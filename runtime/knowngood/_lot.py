@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,21 @@ def die_keys(
             yield (lot_id, wafer_id, part) if part else None
 
 
+class Located(Protocol):
+    """Rows that say where a die is; columns as in ``Dies``."""
+
+    @property
+    def lot(self) -> NDArray[np.object_]: ...
+    @property
+    def wafer(self) -> NDArray[np.object_]: ...
+    @property
+    def part_id(self) -> NDArray[np.object_]: ...
+    @property
+    def x(self) -> NDArray[np.int32]: ...
+    @property
+    def y(self) -> NDArray[np.int32]: ...
+
+
 def mark_attempts(
     lot: NDArray[np.object_],
     wafer: NDArray[np.object_],
@@ -129,6 +144,24 @@ def mark_attempts(
             is_final[previous] = False
         last_row[key] = row
     return attempt, is_final
+
+
+def mark_attempts_of_files(
+    dies: Located, n_dies: Sequence[int]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """``mark_attempts`` over files one after the other, of ``n_dies`` rows each.
+
+    Part ids alone make no retest across files, since every file may number its parts from 1; nor
+    do coordinates where the files do not name their lots.
+    """
+    file_of_row = np.repeat(np.arange(len(n_dies)), n_dies).tolist()
+    part = [
+        f"{f}/{part}" if part else "" for f, part in zip(file_of_row, dies.part_id, strict=True)
+    ]
+    lot = [name or f"/{f}" for f, name in zip(file_of_row, dies.lot, strict=True)]
+    return mark_attempts(
+        np.array(lot, dtype=object), dies.wafer, dies.x, dies.y, np.array(part, dtype=object)
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from ._errors import SchemaMismatchError, UsageError
-from ._lot import Dies, Lot, LotFacts, mark_attempts
+from ._lot import Dies, Lot, LotFacts, mark_attempts_of_files
 from ._schema import Purpose, Schema
 
 
@@ -87,20 +87,7 @@ def _filled(known: Purpose, more: Purpose) -> Purpose:
 
 def _merged_dies(lots: Sequence[Lot]) -> Dies:
     dies = Dies.concatenate([lot.dies for lot in lots])
-    n_dies = [len(lot.dies) for lot in lots]
-    file_of_row = np.repeat(np.arange(len(lots)), n_dies).tolist()
-    part_in_file = [
-        f"{file}/{part}" if part else ""
-        for file, part in zip(file_of_row, dies.part_id, strict=True)
-    ]
-    lot_or_file = [lot or f"/{file}" for file, lot in zip(file_of_row, dies.lot, strict=True)]
-    attempt, is_final = mark_attempts(
-        np.array(lot_or_file, dtype=object),
-        dies.wafer,
-        dies.x,
-        dies.y,
-        np.array(part_in_file, dtype=object),
-    )
+    attempt, is_final = mark_attempts_of_files(dies, [len(lot.dies) for lot in lots])
     return replace(dies, attempt=attempt, is_final=is_final)
 
 

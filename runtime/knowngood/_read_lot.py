@@ -148,7 +148,7 @@ def _with_tests(lot: Lot, schema: Schema) -> Lot:
                 f"{lot.facts.source} has {lot.schema.n_tests} columns without names; "
                 f"expected the {schema.n_tests} tests of the model, in its order"
             )
-        return replace(lot, schema=schema)
+        lot = replace(lot, schema=Schema(schema.tests, lot.schema.purpose))
     try:
         alignment = schema.align(lot.schema)
     except SchemaMismatchError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -137,9 +138,11 @@ class Schema:
         warnings = _differing_fields(self.purpose, data.purpose, WARNED_FIELDS)
         absent = [t for t, c in zip(self.tests, columns, strict=True) if c < 0]
         (warnings if allow_absent else refused).extend(_describe_absent(t, data) for t in absent)
-        for test, column in zip(self.tests, columns, strict=True):
-            if column >= 0:
-                _compare_test(test, data.tests[column], refused, warnings)
+        refused.extend(_describe_repeated(self, data))
+        found = [(t, data.tests[c]) for t, c in zip(self.tests, columns, strict=True) if c >= 0]
+        warnings.extend(_describe_lost_limits(found))
+        for test, of_data in found:
+            _compare_test(test, of_data, refused, warnings)
         _raise_if_refused(refused + (warnings if strict else []))
         return Alignment(columns, tuple(warnings))
 
@@ -169,6 +172,28 @@ def _describe_absent(test: Test, data: Schema) -> str:
     return f"test {test.label!r} is not in the data{hint}"
 
 
+def _describe_repeated(model: Schema, data: Schema) -> list[str]:
+    """Tests of the model that two columns of the data claim to be."""
+    counts = Counter(test.key for test in data.tests)
+    return [
+        f"test {t.label!r} is {counts[t.key]} columns of the data"
+        for t in model.tests
+        if counts[t.key] > 1
+    ]
+
+
+def _describe_lost_limits(found: Sequence[tuple[Test, Test]]) -> list[str]:
+    """One sentence for all tests whose limits the data leave out: CSV and Parquet carry none."""
+    lost = [ours.label for ours, theirs in found if _has_limits(ours) and not _has_limits(theirs)]
+    if not lost:
+        return []
+    return [f"limits: the data carry none for {len(lost)} tests (first: {lost[0]!r})"]
+
+
+def _has_limits(test: Test) -> bool:
+    return test.low is not None or test.high is not None
+
+
 def _same_limit(a: float | None, b: float | None) -> bool:
     if a is None or b is None:
         return a is b
@@ -180,7 +205,8 @@ def _compare_test(model: Test, data: Test, refused: list[str], warnings: list[st
         difference = f"test {model.label!r}: units {model.units!r} became {data.units!r}"
         known = bool(model.units.strip() and data.units.strip())
         (refused if known else warnings).append(difference)
-    if not (_same_limit(model.low, data.low) and _same_limit(model.high, data.high)):
+    same = _same_limit(model.low, data.low) and _same_limit(model.high, data.high)
+    if not same and _has_limits(data):
         warnings.append(
             f"test {model.label!r}: limits [{model.low}, {model.high}] "
             f"became [{data.low}, {data.high}]"

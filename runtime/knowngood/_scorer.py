@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ._contributions import Contribution, Residuals, explain
 from ._errors import ModelFileError, OperatingPointError, UsageError
-from ._inputs import as_rows, as_values, check_buffer
+from ._inputs import as_rows, as_values, check_buffers, clear_verdicts
 from ._manifest import Manifest
 from ._model_file import ModelFile, parse_model, read_model
 from ._network import OperatingPoint, Screen
@@ -218,14 +218,15 @@ class Scorer:
         Raises:
             UsageError: the arrays are not what they must be.
         """
+        clear_verdicts(verdicts)
         accepted = self._accept(values)
-        n_dies = len(accepted)
-        check_buffer("scores", scores, np.float32, n_dies)
-        check_buffer("verdicts", verdicts, np.int8, n_dies)
-        check_buffer("reasons", reasons, np.int8, n_dies)
-        verdicts[:] = Verdict.UNSCORED
-        rows, _ = self._rows(group, n_dies)
-        self._fill(accepted, rows, scores, verdicts, reasons)
+        check_buffers(scores, verdicts, reasons, len(accepted))
+        rows, _ = self._rows(group, len(accepted))
+        try:
+            self._fill(accepted, rows, scores, verdicts, reasons)
+        except BaseException:
+            clear_verdicts(verdicts)
+            raise
 
     def reconstruct(
         self, values: NDArray[Any], group: NDArray[np.integer[Any]] | None = None

@@ -65,6 +65,24 @@ def test_several_lots_become_one_table(folder, capsys):
     assert answer == {"output": str(out), **table.run}
 
 
+def test_what_was_odd_in_a_file_is_told(folder, capsys):
+    data = (folder / "lot.stdf").read_bytes()
+    (folder / "cut.stdf").write_bytes(data[: len(data) * 3 // 4 + 1])
+    inputs = [str(folder / "lot.stdf"), str(folder / "cut.stdf")]
+    assert run(folder, *inputs, "-o", str(folder / "v.csv")) == 0
+    odd = [line for line in capsys.readouterr().out.splitlines() if line.startswith("odd ")]
+    assert any("cut.stdf: the file breaks off" in line for line in odd)
+    assert not any("lot.stdf" in line for line in odd)
+
+
+def test_a_warning_names_its_lot(folder, capsys):
+    bad = finite_lot("L3")
+    write_lot(folder / "bad.stdf", replace(bad, values=bad.values * np.float32(1.5)))
+    inputs = [str(folder / "lot2.stdf.gz"), str(folder / "bad.stdf")]
+    assert run(folder, *inputs, "-o", str(folder / "v.csv")) == 0
+    assert "warning   bad.stdf: " in capsys.readouterr().out
+
+
 def test_quiet_prints_nothing(folder, capfd):
     assert run(folder, str(folder / "lot.stdf"), "-o", str(folder / "v.csv"), "--quiet") == 0
     assert capfd.readouterr() == ("", "")

@@ -89,6 +89,21 @@ def test_number_alone_is_not_a_key() -> None:
         MODEL.align(data_schema(TESTS[0], TESTS[2]))
 
 
+def test_data_without_any_limits_are_one_warning() -> None:
+    bare = data_schema(*(dataclasses.replace(t, low=None, high=None) for t in TESTS))
+    n_limited = sum(t.low is not None or t.high is not None for t in TESTS)
+    (warning,) = MODEL.align(bare).warnings
+    assert f"none for {n_limited} tests" in warning
+    with pytest.raises(SchemaMismatchError, match="limits"):
+        MODEL.align(bare, strict=True)
+
+
+def test_two_columns_for_one_test_are_refused() -> None:
+    with pytest.raises(SchemaMismatchError, match=f"'{TESTS[0].label}' is 2 columns"):
+        MODEL.align(data_schema(*TESTS, TESTS[0]))
+    MODEL.align(data_schema(*TESTS, *[Test(9, "EXTRA")] * 2))  # not the model's: ignored
+
+
 text = st.text(max_size=8)
 limits = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 tests = st.builds(Test, st.integers(0, 2**32 - 1), text, text, text, limits, limits)

@@ -114,6 +114,22 @@ def test_sites_with_offsets_of_their_own_get_scalers_of_their_own() -> None:
     assert found > 0.85
     wrong_site = (own.predict(dies[:300], (sites[:300] + 1) % 3) == -1).mean()
     assert wrong_site > 0.5
+    unknown = own.score_samples(dies[:300], np.full(300, 77))
+    np.testing.assert_array_equal(own.score_samples(dies[:300]), unknown)
+    with pytest.raises(UsageError, match="sites must fit int32"):
+        own.predict(dies[:2], np.array([0, 2**32]))
+
+
+def test_a_test_that_only_held_out_lots_vary_is_dropped() -> None:
+    lots = np.repeat(["A", "B", "C", "D", "E"], 300)
+    reasons = []
+    for lot in "ABCDE":
+        dies = good_dies(1500, 0)
+        dies[lots != lot, 3] = 1.25
+        detector = AutoencoderDetector(fpr=0.05, epochs=1, random_state=0, n_threads=1)
+        reasons.append(detector.fit(dies, groups=lots).dropped_tests_)
+    assert reasons.count({3: "constant at 1.25"}) == 2  # two of five lots are held out
+    assert reasons.count({}) == 3
 
 
 @pytest.mark.parametrize("head", ["mse", "normalized", "topk"])
@@ -161,13 +177,15 @@ def test_the_trained_model_carries_defects_for_its_drift(detector: AutoencoderDe
     ("arguments", "named"),
     [
         ({"groups": ["A"] * 10}, "groups"),
-        ({"sites": np.zeros(200)}, "sites"),
+        ({"sites": np.zeros(400)}, "sites"),
+        ({"patterns": np.ones((3, N_TESTS), np.uint8)}, "patterns must be bool"),
+        ({"patterns": np.ones((3, 7), np.bool_)}, "patterns must be bool"),
         ({"schema": Schema.anonymous(3)}, "schema"),
     ],
 )
 def test_what_does_not_fit_the_dies_is_refused(arguments: dict[str, object], named: str) -> None:
     with pytest.raises(UsageError, match=named):
-        AutoencoderDetector(epochs=1).fit(good_dies(200, 0), **arguments)  # type: ignore[arg-type]
+        AutoencoderDetector(epochs=1).fit(good_dies(400, 0), **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -191,4 +209,4 @@ def test_too_few_dies_and_dead_tests_are_refused_in_words() -> None:
     with pytest.raises(NotEnoughDataError, match="n_samples=12 dies are too few"):
         AutoencoderDetector().fit(good_dies(12, 0))
     with pytest.raises(NotEnoughDataError, match=r"none of the 24 tests .* constant at 1"):
-        AutoencoderDetector().fit(np.ones((100, N_TESTS)))
+        AutoencoderDetector().fit(np.ones((400, N_TESTS)))

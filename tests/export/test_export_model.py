@@ -13,13 +13,14 @@ from torch import nn
 from knowngood._errors import GateError, NotEnoughDataError, UsageError
 from knowngood._manifest import Drift
 from knowngood._model_file import read_model
-from knowngood._network import Scaler
+from knowngood._network import POOLED_GROUP, Scaler
 from knowngood._schema import Purpose, Schema, Test
 from knowngood.engines import open_engine
 from knowngood_export import _forms
 from knowngood_export._foreign import Request, trained_from_module
 from knowngood_export._forms import ExportGates, Form
 from knowngood_export.export import export_model, export_trained
+from knowngood_quantize.scaling import fit_scaler
 
 N_TESTS = 20
 N_FACTORS = 3
@@ -160,6 +161,21 @@ def test_identity_scaler_gives_the_module_raw_values(good, tmp_path):
     np.testing.assert_allclose(engine.reconstruct(good[:8], None), expected, atol=2e-6)
 
 
+def test_dies_out_of_range_take_no_part(autoencoder, good, tmp_path):
+    odd = good.copy()
+    odd[-2, 4], odd[-1, 5] = np.inf, 1e20
+    report = export_model(autoencoder[0], odd, tmp_path, fpr=0.02)
+    assert report.notes == ()
+    assert len(report.forms) == 4
+
+
+def test_dies_without_a_site_are_scaled_by_all_sites(autoencoder, good, tmp_path):
+    scaler = fit_scaler(good + (np.arange(len(good)) % 2)[:, None], (np.arange(len(good)) % 2))
+    request = Request(None, scaler, "topk", 5, 0.02)
+    trained = trained_from_module(autoencoder[0], good, None, request)
+    assert set(trained.calibration.good_group.tolist()) == {POOLED_GROUP}
+
+
 def test_a_module_that_predicts_nothing_is_noted(good, tmp_path):
     module = nn.Linear(N_TESTS, N_TESTS)
     nn.init.normal_(module.weight)
@@ -175,7 +191,7 @@ def test_a_module_that_predicts_nothing_is_noted(good, tmp_path):
         ({"formats": ()}, "unknown format none"),
         ({"scaler": "robust"}, "'fit', 'identity' or a Scaler"),
         ({"schema": Schema.anonymous(7)}, "20 columns, the schema has 7 tests"),
-        ({"group": np.zeros(5, np.int32)}, "one integer per die"),
+        ({"group": np.zeros(5, np.int32)}, "group must be integers .* one per die"),
         ({"head": "mean"}, "head must be"),
     ],
 )  # fmt: skip
@@ -210,10 +226,11 @@ def test_a_form_that_scores_otherwise_is_not_written(trained, tmp_path, monkeypa
     assert (tmp_path / "model.onnx").read_bytes() == b"older"
 
 
-def test_a_form_that_scores_other_dies_is_not_written(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize("no_score", [np.nan, np.inf])
+def test_a_form_that_scores_other_dies_is_not_written(trained, tmp_path, monkeypatch, no_score):
     def score_all_but_one(form, data, dies):
         scores = original(form, data, dies)
-        scores.good[3] = np.nan
+        scores.good[3] = no_score
         return scores
 
     original = _forms.score_in_engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,19 @@ def test_no_changed_byte_loads_as_another_model(model: TrainedModel, tmp_path: P
         except ModelFileError:
             continue
         assert same(loaded, model), f"byte {place}"  # padding and zip bookkeeping carry nothing
+
+
+def test_a_member_that_claims_to_be_compressed_is_damage(
+    model: TrainedModel, tmp_path: Path
+) -> None:
+    """One flipped bit of the archive's directory, and zlib is given what it cannot read."""
+    path = tmp_path / "model.pt"
+    save_model(path, model)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 10] ^= zipfile.ZIP_DEFLATED
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=r"model\.pt"):
+        load_model(path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])

@@ -151,3 +151,17 @@ def test_a_bare_matrix_takes_the_tests_of_a_schema_of_its_width(tmp_path: Path) 
     assert read_lot(path, schema=schema).schema == schema
     with pytest.raises(SchemaMismatchError, match="2 columns without names; expected the 1 tests"):
         read_lot(path, schema=schema.select([0]))
+
+
+def test_an_infinite_limit_is_no_limit(tmp_path: Path) -> None:
+    path = save(tmp_path, values=np.ones((2, 2)), low=[-np.inf, 0.5], high=[np.inf, np.nan])
+    schema = read_lot(path).schema
+    assert [(t.low, t.high) for t in schema.tests] == [(None, None), (0.5, None)]
+    assert len(schema.digest) == 64
+
+
+def test_a_bare_matrix_of_another_temperature_is_not_the_schemas(tmp_path: Path) -> None:
+    path = save(tmp_path, values=np.ones((2, 1)), temperature="125")
+    schema = Schema((Test(1, "VDD"),), Purpose(temperature="25"))
+    with pytest.raises(SchemaMismatchError, match="temperature"):
+        read_lot(path, schema=schema)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -116,3 +117,13 @@ def test_without_pyarrow_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'knowngood\[parquet\]'"):
         read_lot(path)
+
+
+def test_the_index_that_pandas_writes_is_no_test(tmp_path: Path) -> None:
+    path = tmp_path / "lot.parquet"
+    frame = pd.DataFrame({"VDD": [1.0, 2.0, 3.0, 4.0]})
+    frame[frame.VDD != 2].to_parquet(path)
+    assert "__index_level_0__" in pq.read_schema(path).names
+    lot = read_lot(path)
+    assert [t.name for t in lot.schema.tests] == ["VDD"]
+    assert any("__index_level_0__" in odd for odd in lot.facts.odd)

@@ -64,6 +64,18 @@ def test_relu_outputs_use_all_steps_and_nothing_is_clipped() -> None:
     assert top == pytest.approx(40.0, abs=first.input_scale)
 
 
+@pytest.mark.parametrize("reading", [1e20, np.inf])
+def test_a_die_out_of_range_sets_no_range(reading: float) -> None:
+    network, values = _network((16, 12, 16)), _dies(500, 16)
+    expected = quantize(network, values).layers
+    odd = np.concatenate([values, values[:1]])
+    odd[-1, 2] = reading
+    found = quantize(network, odd).layers
+    assert [q.input_scale for q in found] == [q.input_scale for q in expected]
+    with pytest.raises(NotEnoughDataError, match="none in range of 1"):
+        quantize(network, odd[-1:])
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=30),

@@ -276,3 +276,18 @@ def test_final_test_lots_have_no_wafer_maps(tmp_path: Path) -> None:
     write_report(verdicts, tmp_path / "r.html")
     section = Page.of((tmp_path / "r.html").read_text()).section("wafers")
     assert section.all("h2")[0].text == "Dies by site"
+
+
+def test_parts_numbered_from_1_in_every_file_are_different_dies(tmp_path: Path) -> None:
+    """Two files of one final test lot, without coordinates."""
+    scene = make_scene()
+    dies = replace(scene.rows, x=np.full_like(scene.rows.x, NO_COORDINATE))
+    scene = replace(scene, rows=dies)
+    (tmp_path / "model.onnx").write_bytes(tiny_onnx(scene.network, scene.manifest))
+    for name in ("first", "second"):
+        write_lot(tmp_path / f"{name}.npz", scene, slice(0, 50))
+    lots = [str(tmp_path / "first.npz"), str(tmp_path / "second.npz")]
+    output = tmp_path / "verdicts.csv"
+    main(["score", str(tmp_path / "model.onnx"), *lots, "-o", str(output), "--quiet"])
+    headline = gathered(output).headline
+    assert (headline.n_dies, headline.n_earlier) == (100, 0)

@@ -15,7 +15,7 @@ from knowngood._schema import Purpose, Schema
 from knowngood._scorer import Scorer, open_scorer
 from knowngood._verdicts import Disposition, Reason, Verdict
 from tiny_lots import tiny_lot
-from tiny_models import tiny_network, tiny_onnx
+from tiny_models import tiny_network, tiny_onnx, tiny_schema
 
 NETWORK = tiny_network(threshold=2.5)
 
@@ -130,6 +130,19 @@ class TestBareArrays:
         with pytest.raises(SchemaMismatchError, match="no test names"):
             scorer.score_lot(self.lot(6), strict=True)
 
+    @pytest.mark.parametrize("names", ["model", "nobody"])
+    def test_what_they_were_tested_as_must_still_fit(self, names):
+        named = tiny_schema()
+        tests = named.tests if names == "model" else Schema.anonymous(6).tests
+        scorer = scorer_of(tiny_network(schema=Schema(tests, named.purpose)))
+        lot = self.lot(6)
+        hot = Schema(lot.schema.tests, Purpose(temperature="125"))
+        with pytest.raises(SchemaMismatchError, match=r"temperature.*'25'.*'125'"):
+            scorer.score_lot(Lot(lot.values, hot, lot.dies))
+        other = Schema(lot.schema.tests, Purpose(program="another"))
+        warnings = scorer.score_lot(Lot(lot.values, other, lot.dies)).warnings
+        assert any("program" in w for w in warnings)
+
     def test_a_model_without_names_takes_them_silently(self):
         anonymous = scorer_of(tiny_network(schema=Schema.anonymous(6)))
         result = anonymous.score_lot(self.lot(6), strict=True)
@@ -162,7 +175,7 @@ def test_unknown_sites_are_warned_about():
     network = tiny_network(groups=(POOLED_GROUP, 256), threshold=50.0)
     result = scorer_of(network).score_lot(tiny_lot(network))
     assert result.n_unknown_groups == 20  # the odd sites; the tester fail has an even one
-    assert any("20 dies come from a head and site" in w for w in result.warnings)
+    assert any("L1.stdf: 20 dies come from a head and site" in w for w in result.warnings)
 
 
 def test_an_extrapolated_threshold_is_warned_about():

@@ -217,6 +217,61 @@ def test_score_into_refuses_arrays_it_cannot_fill(scorer):
             scorer.score_into(values, *arrays)
 
 
+@pytest.mark.parametrize(
+    ("values", "n_scores", "group"),
+    [
+        (np.zeros((4, 5), np.float32), 4, None),  # a test too few
+        (dies(4).astype(object), 4, None),
+        (dies(4), 3, None),
+        (dies(4), 4, np.zeros(3, np.int32)),
+    ],
+)
+def test_a_refused_touchdown_leaves_no_old_verdict(scorer, values, n_scores, group):
+    verdicts = np.full(4, Verdict.PASS, np.int8)
+    with pytest.raises(UsageError):
+        scorer.score_into(
+            values, np.empty(n_scores, np.float32), verdicts, np.empty(4, np.int8), group
+        )
+    assert verdicts.tolist() == [Verdict.UNSCORED] * 4
+
+
+def test_a_reason_is_never_read_as_a_verdict(scorer):
+    """NO_DATA and PASS are both 1: in one array an empty die would pass."""
+    values = dies(4)
+    values[0] = np.nan
+    record = np.zeros(4, [("score", np.float32), ("verdict", np.int8), ("reason", np.int8)])
+    both = record["verdict"]
+    with pytest.raises(UsageError, match="verdicts and reasons share memory"):
+        scorer.score_into(values, record["score"], both, both)
+    scorer.score_into(values, record["score"], record["verdict"], record["reason"])
+    assert (record["verdict"][0], record["reason"][0]) == (Verdict.UNSCORED, Reason.NO_DATA)
+    scores = np.empty(4, np.float32)
+    with pytest.raises(UsageError, match="verdicts and scores share memory"):
+        scorer.score_into(values, scores, scores.view(np.int8)[:4], record["reason"])
+
+
+def test_an_engine_that_fails_later_takes_back_the_verdicts_before():
+    class Tired:
+        name = version = "tired"
+
+        def score(self, values, rows):
+            if len(values) < BLOCK:
+                raise RuntimeError("engine fault")
+            return np.zeros(len(values), np.float32)
+
+        reconstruct = score
+
+    model = parse_model(tiny_onnx(NETWORK), "tiny.onnx")
+    tired = Scorer(model, Tired(), NETWORK.screen.operating_points[1])
+    n_dies = BLOCK + 1
+    verdicts = np.full(n_dies, Verdict.PASS, np.int8)
+    with pytest.raises(RuntimeError, match="engine fault"):
+        tired.score_into(
+            dies(n_dies), np.empty(n_dies, np.float32), verdicts, np.empty(n_dies, np.int8)
+        )
+    assert not verdicts.any()
+
+
 def test_an_engine_that_fails_leaves_no_old_verdict(scorer):
     class Broken:
         name = version = "broken"

@@ -15,7 +15,7 @@ from ._lots import Planted
 
 YIELD_LOSSES = (0.005, 0.02)
 NAMES = {
-    REFERENCE: "autoencoder (torch, float64)",
+    REFERENCE: "autoencoder (as trained, float64)",
     "pat": "PAT",
     "t2": "Hotelling T²",
     "pca": "PCA residual",

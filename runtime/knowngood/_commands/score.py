@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._outputs import check_output
@@ -94,6 +95,9 @@ def _summarise(scorer: Scorer, results: Sequence[LotResult], output: str) -> str
     lines.append(f"yield     {_describe_yield(counts)}")
     warnings = dict.fromkeys(w for result in results for w in result.warnings)
     lines += [f"warning   {warning}" for warning in warnings]
+    for result in results:
+        source = Path(result.lot.facts.source).name
+        lines += [f"odd       {source}: {odd}" for odd in result.lot.facts.odd]
     lines.append(f"written   {output}, {output}.run.json")
     return "\n".join(lines)
 

@@ -57,12 +57,13 @@ class OnnxRuntimeEngine:
         """This thread's binding of the scores to a buffer, kept while the batch size stays."""
         bound = self._bound
         if getattr(bound, "n_dies", None) != n_dies:
-            bound.n_dies = n_dies
+            bound.n_dies = None  # stays so if anything below fails
             bound.scores = np.empty(n_dies, dtype=np.float32)
             bound.binding = self._session.io_binding()
             bound.binding.bind_output(
                 "score", "cpu", 0, np.float32, bound.scores.shape, bound.scores.ctypes.data
             )
+            bound.n_dies = n_dies
         return bound.binding, bound.scores
 
 

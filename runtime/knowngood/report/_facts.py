@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._lot import mark_attempts
+from .._lot import mark_attempts_of_files
 from .._manifest import Evaluation, Manifest
 from .._network import OperatingPoint
 from .._verdicts import Disposition
@@ -49,12 +49,14 @@ class Run:
     Attributes:
         fpr: nominal yield loss; NaN if unknown.
         threshold: a die passes if its score is ≤ this; NaN if unknown.
+        n_dies: rows of the verdict table that each input gave; empty if unknown.
         odd: what was unusual in the input files and tolerated.
     """
 
     created: str = ""
     model: ModelUsed = ModelUsed()
     inputs: tuple[str, ...] = ()
+    n_dies: tuple[int, ...] = ()
     fpr: float = math.nan
     threshold: float = math.nan
     warnings: tuple[str, ...] = ()
@@ -157,7 +159,7 @@ def gather(
     left_out: tuple[LeftOut, ...] = (),
 ) -> ReportFacts:
     """All facts of a report; ``rows`` are all attempts, in the verdict table's order."""
-    dies = rows.select(final_attempts(rows))
+    dies = rows.select(final_attempts(rows, run.n_dies))
     flagged = flagged_dies(dies, rescored)
     return ReportFacts(
         run=run,
@@ -175,9 +177,13 @@ def gather(
     )
 
 
-def final_attempts(rows: DieRows) -> NDArray[np.bool_]:
-    """Which rows are the last test of their die, bool ``(n_rows,)``."""
-    return mark_attempts(rows.lot, rows.wafer, rows.x, rows.y, rows.part_id)[1]
+def final_attempts(rows: DieRows, n_dies: Sequence[int] = ()) -> NDArray[np.bool_]:
+    """Which rows are the last test of their die, bool ``(n_rows,)``.
+
+    ``n_dies`` are the rows of each file; where they do not add up, the rows count as one file's.
+    """
+    files = n_dies if sum(n_dies) == len(rows) else [len(rows)]
+    return mark_attempts_of_files(rows, files)[1]
 
 
 def _headline(dies: DieRows, n_attempts: int) -> Headline:

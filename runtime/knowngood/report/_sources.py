@@ -115,6 +115,7 @@ def _run(table: VerdictTable, manifest: Manifest | None) -> Run:
         created=str(run["created"]),
         model=ModelUsed(name=Path(run["model"]["path"]).name, **model),
         inputs=tuple(str(item["name"]) for item in run["inputs"]),
+        n_dies=tuple(item["n_dies"] for item in run["inputs"]),
         fpr=float(run["fpr"]),
         threshold=float(run["threshold"]),
         warnings=tuple(run["warnings"]),

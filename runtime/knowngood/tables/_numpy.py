@@ -131,7 +131,7 @@ def _tests(path: Path, given: dict[str, NDArray[Any]], n_tests: int) -> tuple[Te
 
 
 def _limit(element: float) -> float | None:
-    return None if math.isnan(element) else float(element)
+    return float(element) if math.isfinite(element) else None
 
 
 _ATTRIBUTES: dict[str, tuple[str, Callable[[Any], Any]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,14 @@ from ._cells import as_values
 from ._columns import check_headers, describes, parse_test
 from ._table import Table
 
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+"""What pandas calls the index of a frame that has been filtered or sorted: rows, no results."""
+
 
 def read_parquet(path: Path, is_description: Callable[[str], bool]) -> Table:
     """Read a Parquet file; columns of texts, times and lists are ignored and reported.
+
+    So is the index that pandas writes.
 
     Raises:
         InputError: the file is damaged, or has columns that cannot be told apart.
@@ -28,7 +34,8 @@ def read_parquet(path: Path, is_description: Callable[[str], bool]) -> Table:
     check_headers(path, headers)
     columns = {h: _cells(data.column(i)) for i, h in enumerate(headers)}
     known = {h: cells for h, cells in columns.items() if cells is not None}
-    measured = {h for h, t in zip(headers, data.schema.types, strict=True) if _is_measured(t)}
+    kinds = zip(headers, data.schema.types, strict=True)
+    measured = {h for h, kind in kinds if _is_measured(kind) and not _PANDAS_INDEX.fullmatch(h)}
     tests = {h: c for h, c in known.items() if h in measured and not is_description(h)}
     values = np.empty((data.num_rows, len(tests)), dtype=np.float32)
     for position, (header, cells) in enumerate(tests.items()):
