@@ -22,6 +22,7 @@ from knowngood._network import (
     QuantizedNetwork,
     Scaler,
     Screen,
+    StaticRange,
 )
 from knowngood._schema import Schema
 
@@ -113,12 +114,15 @@ def make_manifest(network: Network, precision: str = "fp32") -> Manifest:
     )
 
 
-def quantize_roughly(network: Network, u: NDArray[np.float32]) -> QuantizedNetwork:
-    """Min/max static quantisation of every layer, per output channel."""
+def quantize_roughly(
+    network: Network, u: NDArray[np.float32], *, static: bool = False
+) -> QuantizedNetwork:
+    """int8 weights per output channel; inputs die by die, or in a static min/max range."""
     layers, a = [], u.astype(np.float64)
     for layer in network.layers:
         low, high = min(0.0, a.min()), max(0.0, a.max())
         scale = float(np.float32((high - low) / 255))
+        zero_point = int(np.clip(np.rint(-128 - low / scale), -128, 127))
         weight_scale = (np.abs(layer.weight).max(axis=1) / 127).astype(np.float32)
         layers.append(
             QuantizedDense(
@@ -126,8 +130,7 @@ def quantize_roughly(network: Network, u: NDArray[np.float32]) -> QuantizedNetwo
                 weight_scale,
                 layer.bias,
                 layer.activation,
-                scale,
-                int(np.clip(np.rint(-128 - low / scale), -128, 127)),
+                StaticRange(scale, zero_point) if static else None,
             )
         )
         a = layer.activation.apply(a @ layer.weight.T.astype(np.float64) + layer.bias)
@@ -137,13 +140,19 @@ def quantize_roughly(network: Network, u: NDArray[np.float32]) -> QuantizedNetwo
 def reconstruct_quantized(
     quantized: QuantizedNetwork, u: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """What the int8 layers compute, in float64: the last output is not rounded."""
+    """What the int8 layers compute, in float64: outputs are not rounded."""
     a = u.astype(np.float64)
+    positive = False
     for layer in quantized.layers:
-        q = np.clip(np.rint(a / layer.input_scale) + layer.input_zero_point, -128, 127)
-        a = (q - layer.input_zero_point) * layer.input_scale
+        if layer.static_input is None:
+            step = np.abs(a).max(axis=1, keepdims=True) / (255 if positive else 127)
+            a = np.rint(a / np.maximum(step, 1e-30)) * step
+        else:
+            scale, zero = layer.static_input.scale, layer.static_input.zero_point
+            a = (np.clip(np.rint(a / scale) + zero, -128, 127) - zero) * scale
         weight = layer.weight * layer.weight_scale[:, None].astype(np.float64)
         a = layer.activation.apply(a @ weight.T + layer.bias)
+        positive = layer.activation.kind in ("relu", "sigmoid")
     return a
 
 

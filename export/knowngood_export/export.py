@@ -29,7 +29,7 @@ from knowngood._network import (
 )
 from knowngood._schema import Schema
 from knowngood_quantize.drift import measure_drift
-from knowngood_quantize.int8 import quantize
+from knowngood_quantize.int8 import Int8Recipe, quantize
 from knowngood_quantize.thresholds import fit_operating_points
 
 from ._fit import Part, score_dies
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DEFAULT_GATES = ExportGates()
+PER_DIE = Int8Recipe()
 MAX_RANGE_DIES = 8192
 """Held-out good dies, spread evenly over all, from which int8 ranges are taken: enough for the
 extremes of each layer, and quickly done."""
@@ -98,6 +99,7 @@ def export_trained(
     precision: Sequence[str] = PRECISIONS,
     fpr: float | None = None,
     *,
+    recipe: Int8Recipe = PER_DIE,
     gates: ExportGates = DEFAULT_GATES,
     progress: bool = False,
 ) -> ExportReport:
@@ -112,6 +114,7 @@ def export_trained(
         formats: of "onnx" and "tflite".
         precision: of "fp32" and "int8".
         fpr: the yield loss that the files score at unless told otherwise; None keeps the model's.
+        recipe: how the int8 forms are made; static activations are written to ONNX only.
         gates: what every form must keep.
         progress: show a bar on the terminal.
 
@@ -121,7 +124,7 @@ def export_trained(
         MissingExtraError: an engine needed for the checks is not installed.
     """
     forms = choose_forms(tuple(formats), tuple(precision))
-    return _export(trained, out_dir, forms, fpr, gates, progress)
+    return _export(trained, out_dir, forms, fpr, recipe, gates, progress)
 
 
 def _export(
@@ -129,6 +132,7 @@ def _export(
     out_dir: str | Path,
     forms: Sequence[Form],
     fpr: float | None,
+    recipe: Int8Recipe,
     gates: ExportGates,
     progress: bool,
 ) -> ExportReport:
@@ -136,7 +140,7 @@ def _export(
     _make_folder(out_dir)
     reference = _Reference.of(trained, fpr)
     bar = tqdm(forms, desc="export", unit="form", disable=None if progress else True)
-    int8 = _Int8.of(trained) if any(f.precision == "int8" for f in forms) else None
+    int8 = _Int8.of(trained, recipe) if any(f.precision == "int8" for f in forms) else None
     made = [_make(form, trained, int8, reference, gates) for form in bar]
     write_together({out_dir / m.form.file_name: m.data for m in made})
     exported = tuple(m.report(out_dir) for m in made)
@@ -156,6 +160,7 @@ def export_model(
     formats: Sequence[str] = FORMATS,
     precision: Sequence[str] = PRECISIONS,
     fpr: float = DEFAULT_FPR,
+    recipe: Int8Recipe = PER_DIE,
     gates: ExportGates = DEFAULT_GATES,
     progress: bool = False,
 ) -> ExportReport:
@@ -177,7 +182,7 @@ def export_model(
             scale it was trained with. Missing tests are given as 0 after scaling.
         head: how residuals become a score: "topk", "normalized" or "mse".
         k: residuals that topk takes.
-        formats, precision, fpr, gates, progress: as for `export_trained`.
+        formats, precision, fpr, recipe, gates, progress: as for `export_trained`.
 
     Raises:
         UsageError: a layer, shape or argument that is not supported.
@@ -189,7 +194,7 @@ def export_model(
     forms = choose_forms(tuple(formats), tuple(precision))
     request = Request(schema, scaler, head, k, fpr)
     trained = trained_from_module(module, np.asarray(good_values), group, request)
-    return _export(trained, out_dir, forms, fpr, gates, progress)
+    return _export(trained, out_dir, forms, fpr, recipe, gates, progress)
 
 
 @dataclass(frozen=True)
@@ -253,12 +258,12 @@ class _Int8:
     seconds: float
 
     @classmethod
-    def of(cls, trained: TrainedModel) -> _Int8:
+    def of(cls, trained: TrainedModel, recipe: Int8Recipe) -> _Int8:
         started = time.perf_counter()
         dies = trained.calibration
         n_good = len(dies.good)
         rows = np.unique(np.linspace(0, n_good - 1, min(n_good, MAX_RANGE_DIES)).astype(np.int64))
-        network = quantize(trained.network, dies.good[rows], dies.good_group[rows])
+        network = quantize(trained.network, dies.good[rows], dies.good_group[rows], recipe)
         return cls(network, time.perf_counter() - started)
 
 

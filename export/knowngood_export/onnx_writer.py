@@ -1,7 +1,8 @@
 """Writes a network as ONNX: opset 17, IR 8, only ``ai.onnx``, so that old runtimes load it.
 
 int8 layers are written as QDQ with uint8 activations and int8 weights per output channel, which
-ONNX Runtime turns into its QGemm kernels; the last layer's output stays float32.
+ONNX Runtime turns into its QGemm kernels, with float32 results. Each die's row is divided by its
+own largest magnitude first, unless the layer has a static range.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from knowngood._manifest import Manifest
-from knowngood._network import Activation, Dense, Network, QuantizedDense, QuantizedNetwork
+from knowngood._network import (
+    Activation,
+    Dense,
+    Network,
+    QuantizedDense,
+    QuantizedNetwork,
+    StaticRange,
+)
 from knowngood._seal import UNSEALED, seal
 
 from ._bias_range import within_bias_range
@@ -25,6 +33,8 @@ from ._score_graph import write_score_graph
 
 OPSET = 17
 IR_VERSION = 8
+SMALLEST_RANGE = np.float32(2.0**-100)
+"""What a row of zeros is divided by."""
 _OPERATOR = {
     "relu": "Relu",
     "leaky_relu": "LeakyRelu",
@@ -142,20 +152,53 @@ class _OnnxGraph:
         return self._gemm([a, weight, bias], layer.activation, output)
 
     def quantized_dense(self, index: int, a: str, layer: QuantizedDense, output: str) -> str:
+        if layer.static_input is not None:
+            return self._static_dense(index, a, layer, layer.static_input, output)
+        return self._per_die_dense(index, a, layer, output)
+
+    def _static_dense(
+        self, index: int, a: str, layer: QuantizedDense, static: StaticRange, output: str
+    ) -> str:
         """An int8 layer on the float tensor ``a``, quantised at its static input scale."""
-        scale = self.constant(f"input_scale_{index}", np.float32(layer.input_scale))
-        zero_point = np.uint8(layer.input_zero_point + 128)
-        zero = self.constant(f"input_zero_point_{index}", zero_point)
-        quantized = self.node("QuantizeLinear", a, scale, zero)
-        weight, weight_scale = within_bias_range(layer, layer.input_scale)
-        bias_scale = (np.float32(layer.input_scale) * weight_scale).astype(np.float32)
+        weight, weight_scale = within_bias_range(layer, static.scale)
+        bias_scale = (np.float32(static.scale) * weight_scale).astype(np.float32)
         bias = np.rint(layer.bias.astype(np.float64) / bias_scale).astype(np.int32)
         inputs = [
-            self.node("DequantizeLinear", quantized, scale, zero),
+            self._through_uint8(index, a, static.scale, static.zero_point + 128),
             self._dequantized(f"weight_{index}", weight, weight_scale),
             self._dequantized(f"bias_{index}", bias, bias_scale),
         ]
         return self._gemm(inputs, layer.activation, output)
+
+    def _per_die_dense(self, index: int, a: str, layer: QuantizedDense, output: str) -> str:
+        """An int8 layer on the float tensor ``a``, each die's row in units of its own largest."""
+        largest = self._largest_of_die(index, a)
+        scale, zero_point = (1 / 255, 0) if self._is_positive(index) else (1 / 127, 128)
+        inputs = [
+            self._through_uint8(index, self.node("Div", a, largest), scale, zero_point),
+            self._dequantized(f"weight_{index}", layer.weight, layer.weight_scale),
+        ]
+        scaled = self.node("Mul", self.node("Gemm", *inputs, transB=1), largest)
+        bias = self.constant(f"bias_{index}", layer.bias)
+        if layer.activation.kind == "linear":
+            return self.node("Add", scaled, bias, output=output)
+        return self._activation(self.node("Add", scaled, bias), layer.activation, output)
+
+    def _through_uint8(self, index: int, a: str, scale: float, zero_point: int) -> str:
+        """``a`` rounded to uint8 steps: QuantizeLinear and back."""
+        step = self.constant(f"input_scale_{index}", np.float32(scale))
+        zero = self.constant(f"input_zero_point_{index}", np.uint8(zero_point))
+        return self.node("DequantizeLinear", self.node("QuantizeLinear", a, step, zero), step, zero)
+
+    def _largest_of_die(self, index: int, a: str) -> str:
+        """The largest magnitude in each row of ``a``, shape ``(n, 1)``; never 0."""
+        magnitude = a if self._is_positive(index) else self.node("Abs", a)
+        largest = self.node("ReduceMax", magnitude, axes=[1], keepdims=1)
+        return self.node("Max", largest, self.constant("smallest_range", SMALLEST_RANGE))
+
+    def _is_positive(self, index: int) -> bool:
+        """Whether the input of layer ``index`` has no negative elements."""
+        return index > 0 and self.network.layers[index - 1].activation.is_positive
 
     def _dequantized(self, name: str, array: NDArray[Any], scale: NDArray[np.float32]) -> str:
         data = self.constant(name, array)
@@ -166,7 +209,9 @@ class _OnnxGraph:
     def _gemm(self, inputs: Sequence[str], activation: Activation, output: str) -> str:
         if activation.kind == "linear":
             return self.node("Gemm", *inputs, output=output, transB=1)
-        total = self.node("Gemm", *inputs, transB=1)
+        return self._activation(self.node("Gemm", *inputs, transB=1), activation, output)
+
+    def _activation(self, total: str, activation: Activation, output: str) -> str:
         takes_alpha = activation.kind in ("leaky_relu", "elu")
         attributes = {"alpha": float(activation.alpha)} if takes_alpha else {}
         return self.node(_OPERATOR[activation.kind], total, output=output, **attributes)

@@ -17,6 +17,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from knowngood._errors import UsageError
 from knowngood._manifest import Manifest
 from knowngood._network import Activation, Dense, Network, QuantizedDense, QuantizedNetwork
 from knowngood._seal import UNSEALED, seal
@@ -178,6 +179,11 @@ class _TfliteGraph:
 
     def quantized_dense(self, index: int, a: str, layer: QuantizedDense, output: str) -> str:
         """A layer with int8 weights on the float tensor ``a``, quantised die by die."""
+        if layer.static_input is not None:
+            raise UsageError(
+                "static int8 activations are written to ONNX only: "
+                "leave the TFLite form out, or choose the recipe's per_die activations"
+            )
         steps, scale = within_bias_range(layer, 1.0)
         one = Quantization(np.ones(1, dtype=np.float32))
         weight = self.file.constant(f"weight_{index}", steps, one)

@@ -41,6 +41,11 @@ class Activation:
     kind: ActivationKind = "linear"
     alpha: float = 0.0
 
+    @property
+    def is_positive(self) -> bool:
+        """Whether its results are never negative."""
+        return self.kind in ("relu", "sigmoid")
+
     def apply(self, x: FloatArray) -> FloatArray:
         """The function of every element, in the precision of ``x``."""
         alpha = x.dtype.type(self.alpha)
@@ -238,24 +243,29 @@ def _check_widths(n_tests: int, layers: tuple[Dense, ...]) -> None:
 
 
 @dataclass(frozen=True)
-class QuantizedDense:
-    """A fully connected layer in int8, with static quantisation of its input.
+class StaticRange:
+    """Calibrated quantisation of a layer's input: real = (q − zero_point) · scale, q −128 … 127."""
 
-    real weight = weight · weight_scale[channel]; real input = (q − input_zero_point) · input_scale
-    with q in −128 … 127.
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class QuantizedDense:
+    """A fully connected layer with int8 weights: real = weight · weight_scale[channel].
 
     Attributes:
         weight: int8 ``(n_out, n_in)`` in −127 … 127.
         weight_scale: float32 ``(n_out,)``, per output channel.
         bias: float32 ``(n_out,)``.
+        static_input: how the input is made int8; None takes each die's own largest magnitude.
     """
 
     weight: NDArray[np.int8]
     weight_scale: NDArray[np.float32]
     bias: NDArray[np.float32]
     activation: Activation
-    input_scale: float
-    input_zero_point: int
+    static_input: StaticRange | None = None
 
 
 @dataclass(frozen=True)

@@ -202,11 +202,12 @@ def test_same_network_gives_same_sealed_bytes():
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_int8_computes_what_integers_compute(activation):
+@pytest.mark.parametrize("static", [False, True])
+def test_int8_computes_what_integers_compute(activation, static):
     network = make_network((48, 24, 8, 24, 48), activation=activation)
     values, _ = make_dies(network, 200)
     plain = forward(network, values)
-    quantized = quantize_roughly(network, plain.standardised)
+    quantized = quantize_roughly(network, plain.standardised, static=static)
     y = reconstruct_quantized(quantized, plain.standardised)
     expected = score_residual(network.screen.head, plain.standardised - y, plain.present)
     scores = run(quantized, values)
@@ -217,10 +218,11 @@ def test_int8_computes_what_integers_compute(activation):
     assert np.nanmedian(np.abs(scores - plain.scores) / plain.scores) > 1e-4
 
 
-def test_int8_layers_run_as_integer_kernels(tmp_path):
+@pytest.mark.parametrize("static", [False, True])
+def test_int8_layers_run_as_integer_kernels(tmp_path, static):
     network = make_network((48, 24, 8, 24, 48))
     values, _ = make_dies(network, 200)
-    quantized = quantize_roughly(network, forward(network, values).standardised)
+    quantized = quantize_roughly(network, forward(network, values).standardised, static=static)
     path = str(tmp_path / "optimised.onnx")
     open_session(network_to_onnx(quantized, make_manifest(network)), optimised=path)
     operators = [node.op_type for node in onnx.load(path).graph.node]
@@ -232,7 +234,7 @@ def test_int8_keeps_a_bias_that_dwarfs_its_weights():
     network = make_network((12, 8, 12))
     values, _ = make_dies(network, 100)
     plain = forward(network, values)
-    quantized = quantize_roughly(network, plain.standardised)
+    quantized = quantize_roughly(network, plain.standardised, static=True)
     first = quantized.layers[0]
     weight_scale = first.weight_scale.copy()
     weight_scale[2] = 1e-12
@@ -242,6 +244,16 @@ def test_int8_keeps_a_bias_that_dwarfs_its_weights():
     y = reconstruct_quantized(quantized, plain.standardised)
     got = run(quantized, values, output="reconstruction")
     np.testing.assert_allclose(got, y, atol=0.05)
+
+
+def test_int8_follows_a_die_far_beyond_all_others():
+    network = make_network((48, 24, 8, 24, 48))
+    values, _ = make_dies(network, 50)
+    values[0] = (network.screen.scaler.centre[0] * 100 + 1000).astype(np.float32)
+    plain = forward(network, values)
+    got = run(quantize_roughly(network, plain.standardised), values, output="reconstruction")
+    error = np.abs(got - plain.reconstruction).max(axis=1)
+    assert (error < 0.1 * np.abs(plain.reconstruction).max(axis=1) + 0.1).all()
 
 
 def test_int8_graph_is_three_and_a_half_times_smaller():

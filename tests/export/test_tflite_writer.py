@@ -309,3 +309,11 @@ def test_int8_graph_is_three_and_a_half_times_smaller():
     fp32 = len(network_to_tflite(network, manifest)) - aside
     int8 = len(network_to_tflite(quantized, manifest)) - aside
     assert fp32 / int8 >= 3.5
+
+
+def test_static_activations_are_refused():
+    network = make_network((12, 8, 12))
+    values, _ = make_dies(network, 20)
+    quantized = quantize_roughly(network, forward(network, values).standardised, static=True)
+    with pytest.raises(UsageError, match="ONNX only"):
+        network_to_tflite(quantized, make_manifest(network))

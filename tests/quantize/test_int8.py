@@ -17,6 +17,8 @@ from knowngood._schema import Schema
 from knowngood_quantize.heads import unfitted_head
 from knowngood_quantize.int8 import Int8Recipe, quantize, simulate
 
+STATIC = Int8Recipe(activations="static")
+
 
 def _network(widths: tuple[int, ...], seed: int = 0, hidden: str = "relu") -> Network:
     rng = np.random.default_rng(seed)
@@ -40,12 +42,13 @@ def test_a_layer_by_hand() -> None:
     network = _network((2, 2))
     layer = Dense(weight, np.array([0.5, -1.0], np.float32))
     network = replace(network, layers=(layer,))
-    quantized = quantize(network, np.array([[-1.0, 4.1], [0.0, 0.5]], np.float32))
+    quantized = quantize(network, np.array([[-1.0, 4.1], [0.0, 0.5]], np.float32), None, STATIC)
     (q,) = quantized.layers
     assert q.weight.tolist() == [[127, -64], [0, 0]]  # −63.5 goes to the even neighbour
     np.testing.assert_allclose(q.weight_scale, [0.01, 1.0], rtol=1e-6)
-    assert q.input_scale == pytest.approx(5.1 / 255, rel=1e-6)
-    assert q.input_zero_point == -128 + 50
+    assert q.static_input is not None
+    assert q.static_input.scale == pytest.approx(5.1 / 255, rel=1e-6)
+    assert q.static_input.zero_point == -128 + 50
     y = simulate(quantized, np.array([[1.0, 0.03], [9.0, np.float32(-3)]], np.float32))
     # 0.03/0.02 = 1.5 → 2 steps; 9 saturates at 127 → 4.1, −3 at −128 → −1.0
     np.testing.assert_allclose(y[0], [1.27 - 0.64 * 0.04 + 0.5, -1.0], rtol=1e-5)
@@ -55,25 +58,26 @@ def test_a_layer_by_hand() -> None:
 def test_relu_outputs_use_all_steps_and_nothing_is_clipped() -> None:
     network, values = _network((16, 12, 16)), _dies(500, 16)
     values[3, 2] = 40.0
-    quantized = quantize(network, values)
+    first, second = (q.static_input for q in quantize(network, values, None, STATIC).layers)
+    assert first is not None
+    assert second is not None
     hidden = np.maximum(values @ network.layers[0].weight.T + network.layers[0].bias, 0)
-    assert quantized.layers[1].input_zero_point == -128
-    assert quantized.layers[1].input_scale == pytest.approx(hidden.max() / 255, rel=1e-6)
-    first = quantized.layers[0]
-    top = (127 - first.input_zero_point) * first.input_scale
-    assert top == pytest.approx(40.0, abs=first.input_scale)
+    assert second.zero_point == -128
+    assert second.scale == pytest.approx(hidden.max() / 255, rel=1e-6)
+    top = (127 - first.zero_point) * first.scale
+    assert top == pytest.approx(40.0, abs=first.scale)
 
 
 @pytest.mark.parametrize("reading", [1e20, np.inf])
 def test_a_die_out_of_range_sets_no_range(reading: float) -> None:
     network, values = _network((16, 12, 16)), _dies(500, 16)
-    expected = quantize(network, values).layers
+    expected = quantize(network, values, None, STATIC).layers
     odd = np.concatenate([values, values[:1]])
     odd[-1, 2] = reading
-    found = quantize(network, odd).layers
-    assert [q.input_scale for q in found] == [q.input_scale for q in expected]
+    found = quantize(network, odd, None, STATIC).layers
+    assert [q.static_input for q in found] == [q.static_input for q in expected]
     with pytest.raises(NotEnoughDataError, match="none in range of 1"):
-        quantize(network, odd[-1:])
+        quantize(network, odd[-1:], None, STATIC)
 
 
 @settings(max_examples=100, deadline=None)
@@ -83,10 +87,12 @@ def test_a_die_out_of_range_sets_no_range(reading: float) -> None:
 )
 def test_ranges_hold_their_dies_and_zero_is_exact(column: list[float], margin: float) -> None:
     values = np.tile(np.array(column, np.float32)[:, None], (1, 2))
-    layer = quantize(_network((2, 2)), values, None, Int8Recipe(range_margin=margin)).layers[0]
-    assert -128 <= layer.input_zero_point <= 127
-    assert float(np.float32(layer.input_scale)) == layer.input_scale > 0
-    steps = values / layer.input_scale + layer.input_zero_point
+    recipe = Int8Recipe(activations="static", range_margin=margin)
+    static = quantize(_network((2, 2)), values, None, recipe).layers[0].static_input
+    assert static is not None
+    assert -128 <= static.zero_point <= 127
+    assert float(np.float32(static.scale)) == static.scale > 0
+    steps = values / static.scale + static.zero_point
     assert steps.min() >= -129.01
     assert steps.max() <= 128.01  # the zero point is rounded: at most a step is lost at one end
 
@@ -106,10 +112,12 @@ def test_a_scale_per_channel_costs_less_than_one_per_matrix() -> None:
     assert error(Int8Recipe()) < error(Int8Recipe(per_channel=False)) / 10
 
 
+@pytest.mark.parametrize("recipe", [Int8Recipe(), STATIC])
 @pytest.mark.parametrize("hidden", ["relu", "leaky_relu", "elu", "sigmoid", "tanh"])
-def test_the_int8_form_is_near_the_network(hidden: str) -> None:
+def test_the_int8_form_is_near_the_network(hidden: str, recipe: Int8Recipe) -> None:
     network, values = _network((48, 32, 8, 32, 48), hidden=hidden), _dies(600, 48)
-    exact, y = reconstruct(network, values), simulate(quantize(network, values), values)
+    quantized = quantize(network, values, None, recipe)
+    exact, y = reconstruct(network, values), simulate(quantized, values)
     assert np.sqrt(np.mean((y - exact) ** 2)) < 0.03 * np.sqrt(np.mean(exact**2))
     assert not np.array_equal(y, exact)
 
@@ -120,8 +128,23 @@ def test_missing_tests_enter_as_zero() -> None:
     with_nan[:, 1] = np.nan
     zeroed = values.copy()
     zeroed[:, 1] = 0
-    a, b = quantize(network, with_nan).layers[0], quantize(network, zeroed).layers[0]
-    assert (a.input_scale, a.input_zero_point) == (b.input_scale, b.input_zero_point)
+    a, b = (quantize(network, v, None, STATIC).layers[0] for v in (with_nan, zeroed))
+    assert a.static_input == b.static_input
+
+
+def test_a_die_is_rounded_in_units_of_its_own_largest_input() -> None:
+    network = replace(
+        _network((2, 2)), layers=(Dense(np.eye(2, dtype=np.float32), np.zeros(2, np.float32)),)
+    )
+    u = np.array([[127.0, 0.6], [0.0127, 0.0], [0.0, 0.0], [1e6, -1e6]], np.float32)
+    y = simulate(quantize(network), u)
+    expected = [
+        [127.0, 1.0],
+        [0.0127, 0.0],
+        [0.0, 0.0],
+        [1e6, -1e6],
+    ]  # 0.6 is rounded to a step of 1
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
 def test_a_network_without_layers_reconstructs_zero() -> None:
@@ -132,17 +155,18 @@ def test_a_network_without_layers_reconstructs_zero() -> None:
 
 
 def test_recipe_to_json_and_back() -> None:
-    recipe = Int8Recipe(per_channel=False, range_margin=0.25)
+    recipe = Int8Recipe("static", per_channel=False, range_margin=0.25)
     assert Int8Recipe.from_json(recipe.to_json()) == recipe
-    for text in ("[1]", "{", '{"bits": 4}', '{"range_margin": -1}'):
+    for text in ("[1]", "{", '{"bits": 4}', '{"range_margin": -1}', '{"activations": "dynamic"}'):
         with pytest.raises(UsageError):
             Int8Recipe.from_json(text)
 
 
 def test_nothing_to_calibrate_on_and_broken_weights() -> None:
     network = _network((3, 3))
-    with pytest.raises(NotEnoughDataError):
-        quantize(network, np.empty((0, 3), np.float32))
+    for values in (np.empty((0, 3), np.float32), None):
+        with pytest.raises(NotEnoughDataError):
+            quantize(network, values, None, STATIC)
     weight = network.layers[0].weight.copy()
     weight[0, 0] = np.nan
     broken = replace(network, layers=(replace(network.layers[0], weight=weight),))
