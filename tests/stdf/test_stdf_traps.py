@@ -212,12 +212,20 @@ def test_08_limits_count_as_opt_flag_says(
 
 def test_08_limits_that_change_within_the_file_are_odd_and_the_first_stay(tmp_path: Path) -> None:
     hand = Hand()
-    described = [hand.described(low, 2.0, units) for low, units in ((0.5, "V"), (0.25, "A"))]
+    described = [hand.described(low, 2.0, units) for low, units in ((0.5, "V"), (0.25, "V"))]
     defaulted = hand.described(0.0, 0.0, "V", 0x3E)
     records = [hand.ptr(7, 1.0, "A", tail) for tail in (described[0], defaulted, described[1])]
     lot = read(tmp_path, hand.lot(*(hand.pir() + r + hand.prr() for r in records)))
     assert lot.schema.tests == (Test(7, "A", "", "V", 0.5, 2.0),)
-    assert [odd.split(" of ")[0] for odd in lot.facts.odd] == ["limits", "units"]
+    assert [odd.split(" of ")[0] for odd in lot.facts.odd] == ["limits"]
+
+
+def test_units_that_change_within_the_file_are_refused(tmp_path: Path) -> None:
+    hand = Hand()
+    records = [hand.ptr(7, 1.0, "A", hand.described(0.0, 2.0, units)) for units in ("V", "mV")]
+    data = hand.lot(*(hand.pir() + r + hand.prr() for r in records))
+    with pytest.raises(InputError, match=r"test 7 A has results in 'V' and 'mV'"):
+        read(tmp_path, data)
 
 
 @pytest.mark.parametrize("part_id", ["", "P1"])

@@ -118,8 +118,12 @@ def test_noise_is_read_or_refused_but_never_crashes(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, cut: int, order: str
 ) -> None:
     data, _ = small_file(Hand(order))
-    lot = read(tmp_path_factory.getbasetemp(), data[:cut] + noise)
-    assert lot.values.shape == (len(lot.dies), lot.schema.n_tests)
+    try:
+        lot = read(tmp_path_factory.getbasetemp(), data[:cut] + noise)
+    except InputError as error:
+        assert "has results in" in str(error)  # the noise fell on a test's units
+    else:
+        assert lot.values.shape == (len(lot.dies), lot.schema.n_tests)
 
 
 @settings(deadline=None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .._errors import InputError
 from .._lot import Lot, LotFacts
 from .._schema import Schema, Test
 from ._assemble import Assembler
@@ -58,13 +59,14 @@ def read_stdf(path: str | Path, *, schema: Schema | None = None) -> Lot:
             the rules of ``Schema.align``; the columns keep the file's own units and limits.
 
     Raises:
-        InputError: not STDF V4, empty, or damaged, with the byte.
+        InputError: not STDF V4, empty, or damaged, with the byte; a test in two units.
         SchemaMismatchError: the file does not fit ``schema``.
     """
     values = GrowingValues()
     with StdfStream(path) as stream:
         assembler = Assembler(stream.byte_order, TestRegister(stream.byte_order, schema), values)
         broken = _feed(stream, assembler)
+    _refuse_mixed_units(stream, assembler)
     n_repeated = assembler.n_results - values.n_filled()
     dies, order = assembler.dies.finish()
     tests, columns, notes = _choose(assembler, schema)
@@ -73,6 +75,17 @@ def read_stdf(path: str | Path, *, schema: Schema | None = None) -> Lot:
     matrix = values.finish(order, columns)
     facts = _facts(stream, assembler, broken + notes)
     return Lot(matrix, Schema(tests, assembler.dies.purpose), dies, facts)
+
+
+def _refuse_mixed_units(stream: StdfStream, assembler: Assembler) -> None:
+    """Results in different units make no column, and one cannot say which are meant."""
+    mixed = assembler.register.mixed_units()
+    if mixed:
+        more = f" (and {len(mixed) - 1} tests more)" if len(mixed) > 1 else ""
+        raise InputError(
+            f"{stream.path}: {mixed[0]}{more}; expected one unit for each test of a file. "
+            "Split the file where the test program changed"
+        )
 
 
 def summarise(path: str | Path) -> StdfSummary:

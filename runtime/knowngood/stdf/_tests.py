@@ -59,7 +59,8 @@ class TestRegister:
         self._named: defaultdict[int, set[str]] = defaultdict(set)
         self._nameless: defaultdict[int, list[bytes]] = defaultdict(list)
         self._mpr_columns: dict[tuple[bytes, int, int, bytes], NDArray[np.int64]] = {}
-        self._changed: dict[str, set[TestKey]] = {"limits": set(), "units": set()}
+        self._changed_limits: set[TestKey] = set()
+        self._changed_units: dict[TestKey, tuple[str, str]] = {}
         self._ambiguous: set[int] = set()
 
     def __len__(self) -> int:
@@ -76,18 +77,26 @@ class TestRegister:
 
     def odd(self) -> list[str]:
         """What was unusual about the tests, as sentences."""
-        found = [
-            f"{what} of {len(keys)} tests change within the file; the first are kept "
-            f"(first: {min(keys)[0]} {min(keys)[1]})"
-            for what, keys in self._changed.items()
-            if keys
-        ]
+        found = [*self.mixed_units()]
+        if self._changed_limits:
+            first = min(self._changed_limits)
+            found.append(
+                f"limits of {len(self._changed_limits)} tests change within the file; the first "
+                f"are kept (first: {first[0]} {first[1]})"
+            )
         if self._ambiguous:
             found.append(
                 f"results without a name, of {len(self._ambiguous)} test numbers that several "
                 f"names share, are kept as tests without a name (first: {min(self._ambiguous)})"
             )
         return found
+
+    def mixed_units(self) -> list[str]:
+        """Tests whose results are in different units, as sentences."""
+        return [
+            f"test {number} {name}{'@' + pin if pin else ''} has results in {first!r} and {other!r}"
+            for (number, name, pin), (first, other) in sorted(self._changed_units.items())
+        ]
 
     def learn_ptr(self, raw: bytes) -> int:
         """The column of a PTR by its naming bytes, remembered in ``columns`` from now on."""
@@ -161,9 +170,9 @@ class TestRegister:
 
     def _note_units(self, test: _Described, units: str) -> None:
         if units and test.units and units != test.units:
-            self._changed["units"].add(test.key)
+            self._changed_units[test.key] = (test.units, units)
         test.units = test.units or units
 
     def _note_limit(self, test: _Described, side: str, limit: float | None) -> None:
         if test.limits.setdefault(side, limit) != limit:
-            self._changed["limits"].add(test.key)
+            self._changed_limits.add(test.key)
