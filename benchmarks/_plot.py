@@ -124,6 +124,7 @@ def _tails(axes: Axes, result: CaseResult) -> None:
     axes.set_yticks(range(len(items)), [item.contestant for item in items])
     axes.set_xlim(left=min(item.median_us for item in items) / 1.6)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(
         title=f"Tails, {batch} dies in a call: median, 99 %, 99.9 %", xlabel="µs per call",
     )  # fmt: skip

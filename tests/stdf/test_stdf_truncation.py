@@ -118,10 +118,13 @@ def test_noise_is_read_or_refused_but_never_crashes(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, cut: int, order: str
 ) -> None:
     data, _ = small_file(Hand(order))
+    lot, refused = None, ""
     try:
         lot = read(tmp_path_factory.getbasetemp(), data[:cut] + noise)
     except InputError as error:
-        assert "has results in" in str(error)  # the noise fell on a test's units
+        refused = str(error)
+    if lot is None:
+        assert "has results in" in refused  # the noise fell on a test's units
     else:
         assert lot.values.shape == (len(lot.dies), lot.schema.n_tests)
 
