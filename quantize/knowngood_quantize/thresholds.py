@@ -90,9 +90,15 @@ def _threshold(ordered: Float64, fpr: float) -> float:
 
 def _tail_quantile(ordered: Float64, fpr: float, stretch: float = 1.0) -> float:
     """Quantile of an exponential tail above the 90 % quantile; ``stretch`` scales its mean."""
+    start, mean_excess = _tail(ordered)
+    return start + stretch * mean_excess * math.log(TAIL_SHARE / fpr)
+
+
+def _tail(ordered: Float64) -> tuple[float, float]:
+    """Where the tail starts, and the mean of what exceeds it."""
     start = float(np.quantile(ordered, 1 - TAIL_SHARE))
     mean_excess = float((ordered[ordered > start] - start).mean()) if ordered[-1] > start else 0.0
-    return start + stretch * mean_excess * math.log(TAIL_SHARE / fpr)
+    return start, mean_excess
 
 
 def _interval(ordered: Float64, fpr: float, threshold: float) -> tuple[float, float]:
@@ -104,9 +110,21 @@ def _interval(ordered: Float64, fpr: float, threshold: float) -> tuple[float, fl
     low = float(ordered[max(first, 1) - 1])
     if last <= n:
         return low, _float32_not_below(ordered[last - 1])
-    n_tail = max(1.0, TAIL_SHARE * n)
-    stretched = _tail_quantile(ordered, fpr, 1 + Z_TWO_SIDED / math.sqrt(n_tail))
-    return low, max(threshold, _float32_not_below(stretched))
+    return low, max(threshold, _float32_not_below(_above_all(ordered, fpr)))
+
+
+def _above_all(ordered: Float64, fpr: float) -> float:
+    """An upper bound of a quantile beyond what order statistics enclose, by the fitted tail.
+
+    The larger of two: the tail with its mean at the upper end of its uncertainty, and the largest
+    score raised by as much as an exponential tail's largest of n may lie below the quantile.
+    """
+    n = len(ordered)
+    stretch = 1 + Z_TWO_SIDED / math.sqrt(max(1.0, TAIL_SHARE * n))
+    _, mean_excess = _tail(ordered)
+    shortfall = -math.log(n * fpr) + math.log(-math.log((1 - CONFIDENCE) / 2))
+    raised = float(ordered[-1]) + stretch * mean_excess * max(0.0, shortfall)
+    return max(raised, _tail_quantile(ordered, fpr, stretch))
 
 
 def _binomial_cdf(n: int, p: float) -> Float64:

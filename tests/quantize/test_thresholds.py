@@ -114,3 +114,17 @@ def test_too_few_dies_and_wrong_yield_losses() -> None:
 def test_equal_scores_pass() -> None:
     point = fit_operating_points(np.full(100, 2.5, np.float32), [0.02, 0.0005])
     assert [p.threshold for p in point] == [2.5, 2.5]
+
+
+@pytest.mark.parametrize(("n", "fpr"), [(2336, 0.0005), (2336, 0.001), (500, 0.005), (122, 0.005)])
+def test_the_interval_of_an_unsupported_point_holds_the_true_quantile(n: int, fpr: float) -> None:
+    """Exponential scores, whose quantile is known; at least 95 % of the intervals hold it."""
+    rng = np.random.default_rng(0)
+    true = -np.log(fpr)
+    points = [
+        fit_operating_points(rng.exponential(size=n).astype(np.float32), [fpr])[0]
+        for _ in range(300)
+    ]
+    assert not points[0].supported
+    assert np.mean([p.high >= true for p in points]) >= 0.95
+    assert np.mean([p.low <= true for p in points]) >= 0.95
