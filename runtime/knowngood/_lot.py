@@ -10,11 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import UsageError
+from ._errors import InputError, UsageError
 from ._schema import Schema
 
 NO_COORDINATE = -32768
 """X or Y of a die without coordinates, as STDF writes it."""
+MOST_HEADS, MOST_SITES = 2**15, 2**16
+"""Heads and sites are numbered from 0; both fit one int32. STDF has 256 of each."""
 NO_BIN = 65535
 """Hard or soft bin of a die without one, as STDF writes it."""
 
@@ -186,6 +188,10 @@ class Lot:
         schema: the columns.
         dies: the rows, one per attempt.
         facts: what the file said of itself.
+
+    Raises:
+        UsageError: values of another dtype or shape.
+        InputError: a head or site number that is out of range.
     """
 
     values: NDArray[np.float32]
@@ -201,10 +207,18 @@ class Lot:
                 f"found {self.values.dtype} {self.values.shape}"
             )
 
+        for name, most in (("head", MOST_HEADS), ("site", MOST_SITES)):
+            numbers = getattr(self.dies, name)
+            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < most:
+                raise InputError(
+                    f"{name} numbers must be from 0 to {most - 1}, "
+                    f"found {numbers.min()} to {numbers.max()}"
+                )
+
     @property
     def group(self) -> NDArray[np.int32]:
-        """int32 ``(n_dies,)``: head and site in one number, ``head · 256 + site``."""
-        return (self.dies.head * 256 + self.dies.site).astype(np.int32)
+        """int32 ``(n_dies,)``: head and site in one number, ``head · 65536 + site``."""
+        return (self.dies.head * MOST_SITES + self.dies.site).astype(np.int32)
 
     def select(self, rows: NDArray[Any]) -> Lot:
         """Some of the dies: a boolean mask or indices."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knowngood._errors import UsageError
+from knowngood._errors import InputError, UsageError
 from knowngood._lot import NO_COORDINATE, Dies, Lot, mark_attempts, source_name
 from knowngood._schema import Schema
 
@@ -38,6 +38,20 @@ def test_group_tells_heads_with_the_same_site_apart() -> None:
     dies.site[:] = [3, 3]
     lot = Lot(np.zeros((2, 1), np.float32), Schema.anonymous(1), dies)
     assert len(set(lot.group.tolist())) == 2
+
+
+def test_every_head_and_site_has_a_group_of_its_own() -> None:
+    dies = Dies.anonymous(4)
+    dies.head[:] = [0, 1, 2, 32767]
+    dies.site[:] = [300, 300, 44, 65535]
+    group = Lot(np.zeros((4, 1), np.float32), Schema.anonymous(1), dies).group
+    assert len(set(group.tolist())) == 4
+    assert group.min() >= 0
+    for name, number in (("site", -1), ("site", 65536), ("head", 32768)):
+        bad = Dies.anonymous(1)
+        getattr(bad, name)[:] = number
+        with pytest.raises(InputError, match=name):
+            Lot(np.zeros((1, 1), np.float32), Schema.anonymous(1), bad)
 
 
 def test_a_lot_of_the_wrong_shape_is_refused() -> None:

@@ -159,10 +159,10 @@ class TestBareArrays:
 
 
 def test_groups_are_head_and_site():
-    network = tiny_network(groups=(POOLED_GROUP, 256, 257), threshold=6.0)
+    network = tiny_network(groups=(POOLED_GROUP, 65536, 65537), threshold=6.0)
     lot = tiny_lot(network)
     result = scorer_of(network).score_lot(lot)
-    group = (256 + np.arange(40) % 2).astype(np.int32)
+    group = (65536 + np.arange(40) % 2).astype(np.int32)
     expected = forward(network, lot.values, group).scores
     np.testing.assert_allclose(result.scores[4:], expected[4:], rtol=2e-6)
     assert result.n_unknown_groups == 0
@@ -172,7 +172,7 @@ def test_groups_are_head_and_site():
 
 
 def test_unknown_sites_are_warned_about():
-    network = tiny_network(groups=(POOLED_GROUP, 256), threshold=50.0)
+    network = tiny_network(groups=(POOLED_GROUP, 65536), threshold=50.0)
     result = scorer_of(network).score_lot(tiny_lot(network))
     assert result.n_unknown_groups == 20  # the odd sites; the tester fail has an even one
     assert any("L1.stdf: 20 dies come from a head and site" in w for w in result.warnings)

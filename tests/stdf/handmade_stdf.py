@@ -55,9 +55,10 @@ class Hand:
         site: int = 0,
         head: int = 1,
         flag: int = 0,
+        parameter_flag: int = 0,
     ) -> bytes:
         """``name`` None cuts the record after RESULT; ``tail`` follows the name."""
-        fixed = self.pack("IBBBBf", number, head, site, flag, 0, result)
+        fixed = self.pack("IBBBBf", number, head, site, flag, parameter_flag, result)
         return self.rec(15, 10, fixed + (b"" if name is None else cn(name) + tail))
 
     def described(self, low: float, high: float, units: str, flags: int = 0x0E) -> bytes:
@@ -73,10 +74,11 @@ class Hand:
         *,
         site: int = 0,
         flag: int = 0,
+        parameter_flag: int = 0,
         units: str = "V",
     ) -> bytes:
         n = len(results)
-        fixed = self.pack("IBBBBHH", number, 1, site, flag, 0, n, n)
+        fixed = self.pack("IBBBBHH", number, 1, site, flag, parameter_flag, n, n)
         values = bytes((n + 1) // 2) + self.pack(f"{n}f", *results)
         tail = cn(name) + cn("")
         if indexes is not None:

@@ -119,7 +119,7 @@ def test_05_heads_and_sites_interleave(tmp_path: Path, order: str) -> None:
     lot = read(tmp_path, hand.lot(*records))
     assert list(zip(lot.dies.head, lot.dies.site, strict=True)) == [(2, 0), (1, 0), (2, 1), (1, 1)]
     assert lot.values.tolist() == [[201, 202], [101, 102], [211, 212], [111, 112]]
-    assert lot.group.tolist() == [512, 256, 513, 257]
+    assert lot.group.tolist() == [2 * 65536, 65536, 2 * 65536 + 1, 65536 + 1]
 
 
 def test_05_wafers_by_head(tmp_path: Path) -> None:
@@ -304,6 +304,21 @@ def test_13_flagged_results_are_missing(tmp_path: Path, bit: int) -> None:
     flagged = hand.ptr(7, 1.0, "A", flag=1 << bit), hand.mpr(8, [2.0], "B", flag=1 << bit)
     lot = read(tmp_path, hand.lot(hand.pir(), *flagged, hand.prr()))
     expected = [np.nan, np.nan] if bit <= 5 else [1.0, 2.0]
+    assert np.array_equal(lot.values, np.array([expected], np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_13_results_with_a_scale_or_drift_error_or_oscillation_are_missing(
+    tmp_path: Path, bit: int
+) -> None:
+    hand = Hand()
+    flag = 1 << bit
+    flagged = (
+        hand.ptr(7, 1.0, "A", parameter_flag=flag),
+        hand.mpr(8, [2.0], "B", parameter_flag=flag),
+    )
+    lot = read(tmp_path, hand.lot(hand.pir(), *flagged, hand.prr()))
+    expected = [np.nan, np.nan] if bit <= 2 else [1.0, 2.0]
     assert np.array_equal(lot.values, np.array([expected], np.float32), equal_nan=True)
 
 

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from ._codec import PREFIX, decode, number
 from ._dies import DieLog
-from ._layout import LAYOUTS, RECORD_TYPES, RESULT_INVALID, record_name
+from ._layout import (
+    LAYOUTS,
+    PARAMETER_INVALID,
+    RECORD_TYPES,
+    RESULT_INVALID,
+    record_name,
+)
 from ._tests import TestRegister
 from ._values import GrowingValues
 
@@ -120,6 +126,7 @@ class Assembler:
         raw = octets[bodies[:, None] + np.arange(8, _PTR_FIXED)]
         values = raw.view(self._float).ravel().astype(np.float32)
         values[octets[bodies + 6] & RESULT_INVALID != 0] = np.nan
+        values[octets[bodies + 7] & PARAMETER_INVALID != 0] = np.nan
         self._store(rows, columns, values)
 
     def _store(
@@ -152,7 +159,8 @@ class Assembler:
         if end > len(payload):
             self.odd["MPR cut before their results"] += 1
             return
-        results = payload[start:end] if not test_flags & RESULT_INVALID else self._nan * n_results
+        is_valid = not (test_flags & RESULT_INVALID or payload[7] & PARAMETER_INVALID)
+        results = payload[start:end] if is_valid else self._nan * n_results
         columns = self.register.mpr_columns(payload[:4], n_pins, n_results, payload[end:])
         self._queue.append((self.dies.open_rows.get(payload[4:6], _NO_DIE), columns, results))
 

@@ -133,6 +133,8 @@ LAYOUTS: dict[str, tuple[Field, ...]] = {
 
 RESULT_INVALID = 0x3F
 """TEST_FLG bits 0–5: alarm, invalid, unreliable, timeout, not executed, aborted."""
+PARAMETER_INVALID = 0x07
+"""PARM_FLG bits 0–2: scale error, drift error, oscillation; the result is not valid either."""
 NO_VERDICT, FAILED = 0x40, 0x80
 """TEST_FLG bits 6 and 7: the tester did not judge the result; the test failed."""
 
