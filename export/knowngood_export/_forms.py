@@ -111,8 +111,8 @@ class ExportGates:
             in NumPy errs: a model that predicts its tests to a few percent of their sigma turns
             a rounding of u into a larger one of its score.
         int8_error: largest median relative score error of an int8 form on good dies. Quantisation
-            lifts every score a little, which the form's own threshold takes up; beyond a factor
-            of two the score is mostly rounding.
+            lifts every score a little, which the form's own threshold takes up; far beyond that
+            the score is mostly rounding.
         int8_flips_good: largest number of good dies whose verdict differs, each form at its own
             threshold, as a multiple of the good dies rejected at that yield loss. Two unrelated
             screens reach 2.
@@ -122,7 +122,7 @@ class ExportGates:
 
     fp32_error: float = 5e-6
     float32_allowance: float = 4.0
-    int8_error: float = 1.0
+    int8_error: float = 0.25
     int8_flips_good: float = 1.5
     int8_flips_defective: float = 0.2
     counting_slack: int = 5

@@ -255,9 +255,9 @@ def test_int8_gates(trained, tmp_path, gates, message):
 
 def test_gates_know_the_limits_they_state():
     gates = ExportGates()
-    drift = Drift("x", 10_000, 1000, 1.0, 9.0, 80, 205, 0, 0)
+    drift = Drift("x", 10_000, 1000, 0.25, 9.0, 80, 205, 0, 0)
     gates.check(Form("onnx", "int8"), drift, 0.005, 0.0)
-    for field, value in (("error_median", 1.01), ("flips_good", 81), ("flips_defective", 206)):
+    for field, value in (("error_median", 0.26), ("flips_good", 81), ("flips_defective", 206)):
         with pytest.raises(GateError):
             gates.check(Form("onnx", "int8"), replace(drift, **{field: value}), 0.005, 0.0)
     gates.check(Form("onnx", "fp32"), replace(drift, error_worst=4e-6), 0.005, 1e-6)
