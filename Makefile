@@ -17,6 +17,9 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/public_api.py
+	$(BIN)/basedpyright
+	PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes knowngood --ignoreexternal
 	$(BIN)/lint-imports
 
 bench: .venv/.dev

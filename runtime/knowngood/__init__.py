@@ -2,7 +2,7 @@
 
     import knowngood
 
-    scorer = knowngood.load("model.onnx")          # engine by suffix; NumPy and one engine needed
+    scorer = knowngood.load("model.kgd")           # NumPy alone; .onnx and .tflite by their engines
     lot = knowngood.read_lot("lot7.stdf.gz")       # values, schema, and one row per die attempt
     result = scorer.score_lot(lot)                 # aligned by test; the model only downgrades
     result.write("verdicts.csv")                   # with scores, reasons and contributing tests
@@ -92,18 +92,20 @@ _MODULE_OF = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # a type checker that saw this would take any name for a public one
 
-        value: Any = version("knowngood")
-    elif name in _MODULE_OF:
-        value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            value: Any = version("knowngood")
+        elif name in _MODULE_OF:
+            value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

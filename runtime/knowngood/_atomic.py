@@ -1,17 +1,32 @@
-"""Writing files so that a reader sees the old file or the new one, never a part of either."""
+"""Writing files so that a reader sees the old file or the new one, never a part of either.
+
+A process that is killed leaves its temporary files behind; the next one that writes the same file
+removes them.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from ._errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    _CAN_LOCK = False
+else:
+    _CAN_LOCK = True
+
+ABANDONED_AFTER_S = 24 * 3600.0
+"""Where files cannot be locked, a temporary file of this age belongs to no living process."""
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -47,17 +62,14 @@ def _write_bytes(stream: BinaryIO, data: bytes) -> None:
 
 def _write_all(writers: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
     staged: dict[Path, Path] = {}
-    try:
+    with ExitStack() as held:
         for path, write in writers.items():
             with _naming(path):
-                staged[path] = _new_file_beside(path)
+                staged[path] = held.enter_context(_new_file_beside(path))
                 _fill(staged[path], write)
         for path, temporary in staged.items():
             with _naming(path):
                 os.replace(temporary, path)
-    finally:
-        for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
     for folder in {path.parent for path in staged}:
         with _naming(folder):
             _sync_folder(folder)
@@ -75,14 +87,68 @@ def _naming(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _new_file_beside(path: Path) -> Path:
+@contextmanager
+def _new_file_beside(path: Path) -> Iterator[Path]:
+    """A temporary file for ``path``, locked until the end and then removed if it is still there."""
     if path.is_dir():  # found before another file of the set takes its place
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    descriptor, temporary = tempfile.mkstemp(
-        prefix=f".{path.name}.", suffix=".part", dir=path.parent
-    )
-    os.close(descriptor)
-    return Path(temporary)
+    _remove_abandoned(path)
+    descriptor, temporary = _locked_temporary(path)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _locked_temporary(path: Path) -> tuple[int | None, Path]:
+    """A new temporary file, and the open descriptor that locks it where files can be locked."""
+    prefix, suffix = _around(path)
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
+        if not _CAN_LOCK:
+            os.close(descriptor)  # Windows renames no open file
+            return None, Path(name)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another writer is about to remove it as abandoned
+            os.close(descriptor)
+            continue
+        except OSError:  # a file system without locks: nobody will find it abandoned
+            return descriptor, Path(name)
+        if os.path.exists(name):
+            return descriptor, Path(name)
+        os.close(descriptor)
+
+
+def _around(path: Path) -> tuple[str, str]:
+    """How the names of temporary files for ``path`` begin and end."""
+    return f".{path.name}.", ".part"
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files for ``path`` whose process is gone."""
+    prefix, suffix = _around(path)
+    length = len(prefix) + 8 + len(suffix)  # mkstemp's eight; more belong to a longer path's file
+    for name in os.listdir(path.parent):
+        if len(name) == length and name.startswith(prefix) and name.endswith(suffix):
+            # gone, locked or another user's: in no case ours to remove
+            with suppress(OSError):
+                _remove_if_abandoned(path.parent / name)
+
+
+def _remove_if_abandoned(temporary: Path) -> None:
+    if not _CAN_LOCK:
+        if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER_S:
+            temporary.unlink()
+        return
+    descriptor = os.open(temporary, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def _fill(temporary: Path, write: Callable[[BinaryIO], object]) -> None:

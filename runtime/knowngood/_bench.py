@@ -22,6 +22,9 @@ from ._text_table import text_table
 BATCHES = (1, 8, 64, 256, 1000)
 ROUNDS = 20
 MIN_CALLS = 200
+PATIENCE_S = 10.0
+"""Fewer calls are made where they would take longer than this, and than the seconds asked for."""
+FEWEST_CALLS = 3
 
 
 @dataclass(frozen=True)
@@ -87,24 +90,33 @@ def time_in_turn(timers: Mapping[str, Timer], batch: int, *, seconds: float = 1.
 
 
 def _interleave(timers: Mapping[str, Timer], seconds: float) -> dict[str, NDArray[np.int64]]:
-    counts = {name: _calls_per_round(timer, seconds) for name, timer in timers.items()}
+    counts = {name: _count_calls(timer, seconds) for name, timer in timers.items()}
     timings: dict[str, list[NDArray[np.int64]]] = {name: [] for name in timers}
     enabled = gc.isenabled()
     gc.disable()
     try:
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             for name, timer in timers.items():
-                timings[name].append(timer(counts[name]))
+                n_calls = _share_of_round(counts[name], number)
+                if n_calls:
+                    timings[name].append(timer(n_calls))
     finally:
         if enabled:
             gc.enable()
     return {name: np.concatenate(parts) for name, parts in timings.items()}
 
 
-def _calls_per_round(timer: Timer, seconds: float) -> int:
-    timer(1)
-    once = float(np.median(timer(5))) * 1e-9
-    return max(MIN_CALLS // ROUNDS, int(seconds / ROUNDS / max(once, 1e-7)))
+def _count_calls(timer: Timer, seconds: float) -> int:
+    once = float(timer(1)[0]) * 1e-9
+    if once < PATIENCE_S / MIN_CALLS:  # the first call finds everything cold
+        once = max(float(np.median(timer(5))) * 1e-9, 1e-7)
+    wanted = max(MIN_CALLS, int(seconds / once))
+    return max(FEWEST_CALLS, min(wanted, int(max(PATIENCE_S, seconds) / once)))
+
+
+def _share_of_round(n_calls: int, number: int) -> int:
+    """Calls spread evenly over the rounds, so that a slow contestant sits some of them out."""
+    return (number + 1) * n_calls // ROUNDS - number * n_calls // ROUNDS
 
 
 def _time_calls(call: Callable[[], object], n_calls: int) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arithmetic import weighted_residual
 from ._network import Head, Screen
 from ._schema import Test
 
@@ -19,7 +20,8 @@ class Contribution:
         test: number, name, units and limits.
         value: as measured, in the test's units.
         expected: what the model expects given the die's other tests, in the test's units.
-        z: signed weighted residual (u − y) · residual_weight; positive where value > expected.
+        z: signed weighted residual (u − y) · residual_weight, positive where value > expected;
+            under ``mahalanobis`` what is left of it without the directions that tests share.
         share: of the part of the score that residuals make, 0 … 1 (topk adds an offset for the
             number of missing tests, which is no test's doing). Under ``topk`` |z| over the sum of
             the k largest, and 0 for tests beyond the k; under the other heads z² over its sum.
@@ -40,14 +42,15 @@ class Residuals:
         values: float32 ``(n_dies, n_tests)`` in raw units.
         rows: int32 ``(n_dies,)``, each die's row of the scaler.
         reconstruction: float32 ``(n_dies, n_tests)``, standardised.
-        z: float64 ``(n_dies, n_tests)``, 0 where the test is missing.
+        z: float32 ``(n_dies, n_tests)``, to the bit the one that an exact engine scores; +0 where
+            the test is missing.
         present: bool ``(n_dies, n_tests)``.
     """
 
     values: NDArray[np.float32]
     rows: NDArray[np.int32]
     reconstruction: NDArray[np.float32]
-    z: NDArray[np.float64]
+    z: NDArray[np.float32]
     present: NDArray[np.bool_]
 
     @classmethod
@@ -61,9 +64,7 @@ class Residuals:
         """Weighted residuals of ``values`` against what the engine reconstructed."""
         u = screen.scaler.standardise(values, rows)
         present = ~np.isnan(values)
-        with np.errstate(invalid="ignore", over="ignore"):
-            residual = u.astype(np.float64) - reconstruction
-            z = np.where(present, residual * screen.head.residual_weight, 0.0)
+        z = weighted_residual(screen.head, u, reconstruction, present)
         return cls(values, rows, reconstruction, z, present)
 
     def largest(self, die: int, k: int) -> NDArray[np.intp]:
@@ -93,7 +94,7 @@ def explain(screen: Screen, residuals: Residuals, die: int, k: int) -> tuple[Con
 
 
 def _shares(head: Head, residuals: Residuals, die: int) -> NDArray[np.float64]:
-    z = residuals.z[die]
+    z = residuals.z[die].astype(np.float64)
     if head.kind == "topk":
         part = np.zeros_like(z)
         columns = residuals.largest(die, head.k)

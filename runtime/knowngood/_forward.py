@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._network import MAX_STANDARDISED, FloatArray, Head, Network
+from ._network import MAX_STANDARDISED, FloatArray, Head, LowRank, Network
 from ._verdicts import UNSCORED_SCORE
 
 
@@ -74,10 +74,24 @@ def score_residual(
     dtype: type[np.floating[Any]] = np.float64,
 ) -> NDArray[np.float32]:
     """Scores float32 ``(n_dies,)`` of residuals ``(n_dies, n_tests)``; NaN below min_present."""
-    z = np.where(present, residual.astype(dtype) * head.residual_weight, 0)
+    z = weigh(head, residual.astype(dtype), present)
     n_present = present.sum(axis=1)
     scores = _topk(head, z, n_present) if head.kind == "topk" else _mean_square(head, z, present)
     return np.where(n_present >= head.min_present, scores, UNSCORED_SCORE).astype(np.float32)
+
+
+def weigh(head: Head, residual: FloatArray, present: NDArray[np.bool_]) -> FloatArray:
+    """The residuals that the head scores, 0 where a test is missing: weighted, and whitened by
+    ``mahalanobis``; in the precision of ``residual``, all ``(n_dies, n_tests)``."""
+    weight = head.residual_weight.astype(residual.dtype)
+    z: FloatArray = np.where(present, residual * weight, 0)
+    return z if head.low_rank is None else _whitened(head.low_rank, z, present)
+
+
+def _whitened(low_rank: LowRank, z: FloatArray, present: NDArray[np.bool_]) -> FloatArray:
+    project, subtract = (a.astype(z.dtype) for a in (low_rank.project, low_rank.subtract))
+    whitened: FloatArray = np.where(present, z - (z @ project.T) @ subtract.T, 0)
+    return whitened
 
 
 def _mean_square(head: Head, z: FloatArray, present: NDArray[np.bool_]) -> FloatArray:

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._blocks import BLOCK
 from ._contributions import Contribution, describe_top
 from ._errors import SchemaMismatchError
 from ._lot import Lot
 from ._network import OperatingPoint
 from ._schema import Schema
-from ._scorer import BLOCK, Scorer
+from ._scorer import Scorer
 from ._verdicts import UNSCORED_SCORE, Disposition, Reason, Verdict
 
 SHIFTED_FACTOR, SHIFTED_SIGMAS = 2.0, 5.0
@@ -66,6 +67,11 @@ class LotResult:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def _repr_html_(self) -> str:
+        from ._notebook import lot_result_html
+
+        return lot_result_html(self)
 
     @property
     def threshold(self) -> float:

@@ -215,6 +215,11 @@ class Lot:
                     f"found {numbers.min()} to {numbers.max()}"
                 )
 
+    def _repr_html_(self) -> str:
+        from ._notebook import lot_html
+
+        return lot_html(self)
+
     @property
     def group(self) -> NDArray[np.int32]:
         """int32 ``(n_dies,)``: head and site in one number, ``head · 65536 + site``."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import ModelFileError
-from ._network import Head, HeadKind, OperatingPoint, Scaler, Screen
+from ._network import Head, HeadKind, LowRank, OperatingPoint, Scaler, Screen
 from ._schema import Schema
 
 MANIFEST_VERSION = 1
@@ -108,7 +108,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a model file says of itself; ``precision`` is "fp32" or "int8"."""
+    """What a model file says of itself; ``precision`` as in the names of the files written."""
 
     screen: Screen
     precision: str
@@ -125,17 +125,17 @@ class Manifest:
             "knowngood_manifest": MANIFEST_VERSION,
             "schema": self.screen.schema.to_json(),
             "schema_digest": self.screen.schema.digest,
-            "scaler": _pack(self.screen.scaler),
-            "head": _pack(self.screen.head),
-            "operating_points": [_pack(p) for p in self.screen.operating_points],
+            "scaler": pack_record(self.screen.scaler),
+            "head": pack_record(self.screen.head),
+            "operating_points": [pack_record(p) for p in self.screen.operating_points],
             "default_fpr": self.screen.default_fpr,
             "precision": self.precision,
             "detector": self.detector,
             "widths": list(self.widths),
             "latent_layer": self.latent_layer,
-            "provenance": _pack(self.provenance),
-            "evaluation": _pack(self.evaluation),
-            "drift": [_pack(d) for d in self.drift],
+            "provenance": pack_record(self.provenance),
+            "evaluation": pack_record(self.evaluation),
+            "drift": [pack_record(d) for d in self.drift],
         }
         return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -176,7 +176,8 @@ def unpack_array(data: dict[str, Any]) -> NDArray[Any]:
     return stored.astype(stored.dtype.newbyteorder("="))
 
 
-def _pack(record: Any) -> dict[str, Any]:
+def pack_record(record: Any) -> dict[str, Any]:
+    """A dataclass as JSON, field by field, arrays by ``pack_array``."""
     return {f.name: _pack_value(getattr(record, f.name)) for f in dataclasses.fields(record)}
 
 
@@ -184,7 +185,7 @@ def _pack_value(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return pack_array(value)
     if dataclasses.is_dataclass(value):
-        return _pack(value)
+        return pack_record(value)
     if isinstance(value, (list, tuple)):
         return [_pack_value(v) for v in value]
     return value
@@ -202,15 +203,25 @@ def _read(data: dict[str, Any]) -> Manifest:
         default_fpr=data["default_fpr"],
     )
     _check_screen(screen)
+    provenance, evaluation, drift = read_history(data)
     return Manifest(
         screen=screen,
         precision=data["precision"],
         detector=data["detector"],
         widths=tuple(data["widths"]),
         latent_layer=data["latent_layer"],
-        provenance=_read_provenance(data["provenance"]),
-        evaluation=_read_evaluation(data["evaluation"]),
-        drift=tuple(Drift(**d) for d in data["drift"]),
+        provenance=provenance,
+        evaluation=evaluation,
+        drift=drift,
+    )
+
+
+def read_history(data: dict[str, Any]) -> tuple[Provenance, Evaluation, tuple[Drift, ...]]:
+    """What ``pack_record`` made of a provenance, an evaluation and drifts, each under its name."""
+    return (
+        _read_provenance(data["provenance"]),
+        _read_evaluation(data["evaluation"]),
+        tuple(Drift(**d) for d in data["drift"]),
     )
 
 
@@ -224,11 +235,24 @@ def _check_screen(screen: Screen) -> None:
         "head.present_gain": (screen.head.present_gain, (n_tests + 1,)),
         "head.present_offset": (screen.head.present_offset, (n_tests + 1,)),
     }
+    shapes |= _low_rank_shapes(screen.head, n_tests)
     for name, (array, shape) in shapes.items():
         if array.shape != shape or not np.isfinite(array).all():
             raise ValueError(f"{name}: expected finite {shape}, found {array.shape}")
     if screen.head.present_offset.min() < 0 or screen.head.present_offset[-1] != 0:
         raise ValueError("head.present_offset: expected 0 or more, and 0 for a complete die")
+
+
+def _low_rank_shapes(head: Head, n_tests: int) -> dict[str, tuple[NDArray[Any], tuple[int, ...]]]:
+    if (head.low_rank is None) == (head.kind == "mahalanobis"):
+        raise ValueError(f"head.low_rank: expected for mahalanobis alone, found with {head.kind}")
+    if head.low_rank is None:
+        return {}
+    rank = max(1, len(head.low_rank.project))
+    return {
+        "head.low_rank.project": (head.low_rank.project, (rank, n_tests)),
+        "head.low_rank.subtract": (head.low_rank.subtract, (n_tests, rank)),
+    }
 
 
 def _read_head(data: dict[str, Any]) -> Head:
@@ -240,7 +264,15 @@ def _read_head(data: dict[str, Any]) -> Head:
         present_offset=unpack_array(data["present_offset"]),
         min_present=int(data["min_present"]),
         k=int(data["k"]),
+        low_rank=_read_low_rank(data.get("low_rank")),
     )
+
+
+def _read_low_rank(data: dict[str, Any] | None) -> LowRank | None:
+    """None for the other heads, and in manifests older than this one."""
+    if data is None:
+        return None
+    return LowRank(unpack_array(data["project"]), unpack_array(data["subtract"]))
 
 
 def _one_of(value: Any, allowed: tuple[Any, ...]) -> Any:

@@ -1,32 +1,38 @@
 """Reading a model file: bytes once, digest first, then only as much as holds the manifest.
 
-ONNX is a protobuf and TFLite a flatbuffer; both are walked here by hand, with every offset checked,
-so that a manifest can be read with NumPy alone. The graph itself is the engine's business.
+A ``.kgd`` is read by `_kgd`. ONNX is a protobuf and TFLite a flatbuffer; both are walked here by
+hand, with every offset checked, so that a manifest can be read with NumPy alone. Their graph is the
+engine's business.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ._errors import ModelFileError
+from ._errors import ModelFileError, UsageError
+from ._kgd import MAGIC, decode
 from ._manifest import Manifest
 from ._network import OperatingPoint
 from ._seal import check_seal
+from ._sealed import SealedModel
 
-ModelKind = Literal["onnx", "tflite"]
+ModelKind = Literal["onnx", "tflite", "kgd"]
 
 MAX_MODEL_BYTES = 1 << 30
 """Larger files are refused unread: 5,000 tests in fp32 need about 100 MB."""
 MANIFEST_KEY = "knowngood.manifest"
 
-_SUFFIX_KINDS: dict[str, ModelKind] = {".onnx": "onnx", ".tflite": "tflite"}
+_SUFFIX_KINDS: dict[str, ModelKind] = {".onnx": "onnx", ".tflite": "tflite", ".kgd": "kgd"}
 _TFLITE_IDENTIFIER = b"TFL3"
+_KGD_VERSION = 8
 _ONNX_METADATA_PROPS = 14
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _TFLITE_BUFFERS, _TFLITE_METADATA = 4, 6
@@ -39,16 +45,49 @@ class ModelFile:
     Attributes:
         path: where it was read from, for messages and records.
         data: the whole file.
-        kind: "onnx" or "tflite", by content.
-        digest: its sealed SHA-256, 64 hexadecimal digits.
-        manifest: what the file says of itself.
+        kind: "onnx", "tflite" or "kgd", by content.
+        digest: its sealed SHA-256 over the whole file, 64 hexadecimal digits.
+        model_id: SHA-256 over what decides verdicts; the digest where a file has no other.
+        manifest: what the file says of itself in the precision chosen.
+        sealed: all that a ``.kgd`` holds, None for other kinds.
     """
 
     path: Path
     data: bytes
     kind: ModelKind
     digest: str
+    model_id: str
     manifest: Manifest
+    sealed: SealedModel | None = None
+
+    @property
+    def format(self) -> str:
+        """The kind of file, for a ``.kgd`` with the version of its format: "kgd 1.0"."""
+        if self.kind != "kgd":
+            return self.kind
+        major, minor = struct.unpack_from("<HH", self.data, _KGD_VERSION)
+        return f"kgd {major}.{minor}"
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What the file can be scored in, the default first."""
+        return (self.manifest.precision,) if self.sealed is None else self.sealed.precisions
+
+    def in_precision(self, precision: str | None) -> ModelFile:
+        """The same file with the manifest of ``precision``; None keeps the one it has.
+
+        Raises:
+            UsageError: the file does not offer it.
+        """
+        if precision is None or precision == self.manifest.precision:
+            return self
+        if self.sealed is None or precision not in self.sealed.precisions:
+            raise UsageError(
+                f"{self.path} offers no precision {precision!r}: "
+                f"it has {', '.join(self.precisions)} (precision=, --precision)"
+            )
+        manifest = next(self.sealed.manifest(p) for p in self.sealed.precisions if p == precision)
+        return replace(self, manifest=manifest)
 
 
 def read_model(path: str | Path) -> ModelFile:
@@ -68,6 +107,8 @@ def parse_model(data: bytes, path: str | Path) -> ModelFile:
         ModelFileError: damaged, not exported by knowngood, or named like another kind.
     """
     path = Path(path)
+    if data.startswith(MAGIC[:4]) or (path.suffix.lower() == ".kgd" and data):
+        return _parse_kgd(data, path)
     kind: ModelKind = "tflite" if data[4:8] == _TFLITE_IDENTIFIER else "onnx"
     if kind != "tflite":
         _refuse_other_files(data, path)
@@ -78,18 +119,37 @@ def parse_model(data: bytes, path: str | Path) -> ModelFile:
         manifest = _read_manifest(read_metadata(data))
     except (ModelFileError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise ModelFileError(f"{path}: {error}") from error
-    return ModelFile(path, data, kind, digest, manifest)
+    return ModelFile(path, data, kind, digest, digest, manifest)
+
+
+def _parse_kgd(data: bytes, path: Path) -> ModelFile:
+    if not data.startswith(MAGIC[:4]):
+        _refuse_other_files(data, path)
+    _refuse_misnamed(path, "kgd")
+    contents = decode(data, str(path))
+    model = contents.model
+    manifest = model.manifest(model.precisions[0])
+    return ModelFile(path, data, "kgd", contents.file_digest, contents.model_id, manifest, model)
 
 
 def _read_bytes(path: Path) -> bytes:
+    """The file at once, and one byte more than its size says if it grows meanwhile."""
     try:
+        _refuse_endless(path)
         with path.open("rb") as stream:
-            data = stream.read(MAX_MODEL_BYTES + 1)
+            size = os.fstat(stream.fileno()).st_size
+            if size > MAX_MODEL_BYTES:
+                raise ModelFileError(f"{path} is larger than {MAX_MODEL_BYTES:,} bytes: no model")
+            return stream.read(size + 1)
     except OSError as error:
         raise ModelFileError(f"cannot read the model {path}: {error.strerror or error}") from error
-    if len(data) > MAX_MODEL_BYTES:
-        raise ModelFileError(f"{path} is larger than {MAX_MODEL_BYTES:,} bytes: not a model")
-    return data
+
+
+def _refuse_endless(path: Path) -> None:
+    """A pipe may keep a tester waiting, a device such as /dev/zero never ends."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ModelFileError(f"{path} is a pipe or a device, not a file: name the model's own file")
 
 
 _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
@@ -106,8 +166,6 @@ _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
 def _refuse_other_files(data: bytes, path: Path) -> None:
     if not data:
         raise ModelFileError(f"{path} is empty: copy or export the model again")
-    if path.suffix == ".kgd":
-        raise ModelFileError(f"{path}: this version reads .onnx and .tflite, .kgd is not in it yet")
     for start, text in _OTHER_FILES:
         if data.startswith(start):
             raise ModelFileError(f"{path} {text}")

@@ -23,7 +23,7 @@ from ._schema import Schema
 
 FloatArray = NDArray[np.floating[Any]]
 ActivationKind = Literal["linear", "relu", "leaky_relu", "elu", "sigmoid", "tanh"]
-HeadKind = Literal["mse", "normalized", "topk"]
+HeadKind = Literal["mse", "normalized", "topk", "mahalanobis"]
 POOLED_GROUP = -1
 """Row 0 of every scaler: the scaler of all groups together, used for unknown groups."""
 OPERATING_POINTS = (0.0005, 0.001, 0.005, 0.01, 0.02, 0.05)
@@ -114,13 +114,31 @@ class Scaler:
             return ((values.astype(np.float64) - centre) * inv_scale).astype(np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """The few directions that residuals of good dies share, and how they are taken off.
+
+    z′ = z − subtract · (project · z) is the residual whitened: Σ z′² is its squared Mahalanobis
+    distance under a covariance of low rank plus diagonal.
+
+    Attributes:
+        project: float32 ``(rank, n_tests)``.
+        subtract: float32 ``(n_tests, rank)``.
+    """
+
+    project: NDArray[np.float32]
+    subtract: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Head:
     """How the residual of the tests present becomes one score.
 
-    With z = (u − y) · residual_weight, and z = 0 where a test is missing:
+    With z = (u − y) · residual_weight, and z = 0 where a test is missing; for ``mahalanobis`` z is
+    whitened by ``low_rank`` first, and again 0 where a test is missing:
 
-    ``mse``, ``normalized``: Σ z² · mean(expected_square) / Σ expected_square of the tests present.
+    ``mse``, ``normalized``, ``mahalanobis``: Σ z² · mean(expected_square) / Σ expected_square of
+    the tests present.
     ``topk``: (sum of the min(k, m) largest |z|) · present_gain[m] + present_offset[m], with m the
     tests present.
 
@@ -132,6 +150,7 @@ class Head:
         present_gain: float32 ``(n_tests + 1,)``; used by topk, entry n_tests is 1 / k.
         present_offset: float32 ``(n_tests + 1,)``, 0 or more; used by topk, entry n_tests is 0.
         k: how many residuals topk takes; 0 for the other heads.
+        low_rank: of mahalanobis, None for the other heads.
     """
 
     kind: HeadKind
@@ -141,6 +160,7 @@ class Head:
     present_offset: NDArray[np.float32]
     min_present: int
     k: int = 0
+    low_rank: LowRank | None = None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ def describe_run(
         "model": {
             "path": str(scorer.path),
             "sha256": scorer.model_digest,
+            "model_id": scorer.model_id,
+            "format": scorer.format,
             "detector": scorer.manifest.detector,
             "precision": scorer.precision,
             "engine": scorer.engine_name,

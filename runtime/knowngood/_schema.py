@@ -109,6 +109,11 @@ class Schema:
         """The schema of some of the columns, in the order given."""
         return Schema(tuple(self.tests[int(i)] for i in columns), self.purpose)
 
+    def _repr_html_(self) -> str:
+        from ._notebook import schema_html
+
+        return schema_html(self)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary that ``from_json`` reads back equal."""
         return {"purpose": asdict(self.purpose), "tests": [asdict(t) for t in self.tests]}

@@ -38,7 +38,7 @@ class ScoreResult:
         self.scores: NDArray[np.float32] = np.empty(n_dies, dtype=np.float32)
         self.verdicts: NDArray[np.int8] = np.empty(n_dies, dtype=np.int8)
         self.reasons: NDArray[np.int8] = np.empty(n_dies, dtype=np.int8)
-        self.n_unknown_groups = n_unknown_groups
+        self.n_unknown_groups: int = n_unknown_groups
         self._scorer = scorer
         self._values = values
         self._rows = rows
@@ -50,6 +50,11 @@ class ScoreResult:
         counts = np.bincount(self.verdicts, minlength=3)
         named = ", ".join(f"{counts[v]} {v.name}" for v in (Verdict.PASS, Verdict.REJECT))
         return f"<ScoreResult of {len(self)} dies: {named}, {counts[0]} UNSCORED>"
+
+    def _repr_html_(self) -> str:
+        from ._notebook import score_result_html
+
+        return score_result_html(self)
 
     def top_tests(self, die: int, k: int = 5) -> tuple[Contribution, ...]:
         """The ``k`` tests that made the score of row ``die``; empty for an unscored die."""

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._blocks import BlockwiseEngine
 from ._contributions import Contribution, Residuals, explain
 from ._errors import ModelFileError, OperatingPointError, UsageError
+from ._golden import require_golden
 from ._inputs import as_rows, as_values, check_buffers, clear_verdicts
 from ._manifest import Manifest
 from ._model_file import ModelFile, parse_model, read_model
 from ._network import OperatingPoint, Screen
-from ._reasons import why_unscored
 from ._schema import Schema
 from ._score_result import ScoreResult
-from ._verdicts import UNSCORED_SCORE, Reason, Verdict
 from .engines import Engine, open_engine
 
 if TYPE_CHECKING:
     from ._judge import LotResult
     from ._lot import Lot
 
-BLOCK = 4096
-"""Dies given to an engine at once: bounds its memory, however large the lot."""
-_REJECT = np.array(Verdict.REJECT, dtype=np.int8)
 _FLOAT32 = np.dtype(np.float32)
-_SMALL = np.full(BLOCK, 2.0**-20, dtype=np.float32)
-"""A sum of scores weighted by this overflows for no finite scores, and one NaN or infinity makes it
-so: the cheapest test of a small batch."""
 
 
 def load(
     path: str | Path,
     *,
     engine: str | None = None,
+    precision: str | None = None,
     fpr: float | None = None,
     extrapolate: bool = False,
     check: bool = True,
@@ -45,12 +39,15 @@ def load(
     """Load a model file.
 
     Args:
-        path: a ``.onnx`` or ``.tflite`` exported by knowngood.
-        engine: "onnxruntime", "litert" or "tflite"; the first installed one that runs the file if
-            None.
+        path: a ``.kgd``, ``.onnx`` or ``.tflite`` exported by knowngood.
+        engine: "reference" for a ``.kgd``, "onnxruntime", "litert" or "tflite"; the first installed
+            one that runs the file if None.
+        precision: of a ``.kgd`` that has several: "verified", "int8" or "fp32"; the first of these
+            that it offers if None.
         fpr: operating point, the nominal yield loss on good dies; the file's default if None.
         extrapolate: take an operating point that too few dies support.
-        check: score a few made-up dies first, and refuse a graph that does not behave.
+        check: score the file's golden dies first, or a few made-up ones where it has none, and
+            refuse an engine that does not behave.
 
     Raises:
         ModelFileError: the file is missing, damaged or foreign, or the engine refuses it.
@@ -59,22 +56,29 @@ def load(
         MissingExtraError: the engine's package is not installed; the message names the extra.
     """
     model = read_model(path)
-    return open_scorer(model, engine=engine, fpr=fpr, extrapolate=extrapolate, check=check)
+    return open_scorer(
+        model, engine=engine, precision=precision, fpr=fpr, extrapolate=extrapolate, check=check
+    )
 
 
 def open_scorer(
     model: ModelFile,
     *,
     engine: str | None = None,
+    precision: str | None = None,
     fpr: float | None = None,
     extrapolate: bool = False,
     check: bool = True,
 ) -> Scorer:
     """``load`` for a model that was read already."""
+    model = model.in_precision(precision)
     point = choose_operating_point(model, fpr, extrapolate=extrapolate)
-    scorer = Scorer(model, open_engine(model, engine), point)
+    opened = open_engine(model, engine)
+    if check and model.sealed is not None:
+        require_golden(model, opened)
+    scorer = Scorer(model, opened.at(point.fpr), point)
     if check:
-        _check_behaviour(scorer)
+        check_behaviour(scorer)
     return scorer
 
 
@@ -105,6 +109,9 @@ class Scorer:
         self._engine = engine
         self._point = point
         self._threshold = np.array(point.threshold, dtype=np.float32)
+        self._blocks = BlockwiseEngine(
+            engine, model.manifest.screen, self._threshold, is_exact=model.sealed is not None
+        )
         self._n_tests = model.manifest.screen.schema.n_tests
         self._has_groups = len(model.manifest.screen.scaler.groups) > 1
 
@@ -116,7 +123,13 @@ class Scorer:
         )
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return _reopen, (self._model.data, self._model.path, self.engine_name, self._point)
+        model = self._model
+        return _reopen, (model.data, model.path, self.engine_name, self.precision, self.fpr)
+
+    def _repr_html_(self) -> str:
+        from ._notebook import scorer_html
+
+        return scorer_html(self)
 
     @property
     def manifest(self) -> Manifest:
@@ -144,9 +157,24 @@ class Scorer:
         return self._model.digest
 
     @property
+    def model_id(self) -> str:
+        """SHA-256 over what decides verdicts, 64 hexadecimal digits; verdicts cite it."""
+        return self._model.model_id
+
+    @property
+    def format(self) -> str:
+        """The kind of file and the version of its format, such as "kgd 1.0"."""
+        return self._model.format
+
+    @property
     def precision(self) -> str:
-        """Of the graph's layers: "fp32" or "int8"."""
+        """Of the layers: "fp32", "int8", or "verified" (int8, and fp32 near the threshold)."""
         return self._model.manifest.precision
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What the file can be scored in, the default first."""
+        return self._model.precisions
 
     @property
     def engine_name(self) -> str:
@@ -180,7 +208,7 @@ class Scorer:
             OperatingPointError: not in the file, or unsupported and not ``extrapolate``.
         """
         point = choose_operating_point(self._model, fpr, extrapolate=extrapolate)
-        return Scorer(self._model, self._engine, point)
+        return Scorer(self._model, self._engine.at(point.fpr), point)
 
     def score(
         self, values: NDArray[Any], group: NDArray[np.integer[Any]] | None = None
@@ -200,7 +228,7 @@ class Scorer:
         rows, n_unknown = self._rows(group, len(accepted))
         kept = accepted.copy() if accepted is values else accepted  # the caller reuses buffers
         result = ScoreResult(self, kept, rows, n_unknown)
-        self._fill(kept, rows, result.scores, result.verdicts, result.reasons)
+        self._blocks.judge(kept, rows, result.scores, result.verdicts, result.reasons)
         return result
 
     def score_into(
@@ -223,7 +251,7 @@ class Scorer:
         check_buffers(scores, verdicts, reasons, len(accepted))
         rows, _ = self._rows(group, len(accepted))
         try:
-            self._fill(accepted, rows, scores, verdicts, reasons)
+            self._blocks.judge(accepted, rows, scores, verdicts, reasons)
         except BaseException:
             clear_verdicts(verdicts)
             raise
@@ -234,7 +262,28 @@ class Scorer:
         """What the model expects, standardised: float32 ``(n_dies, n_tests)``."""
         accepted = self._accept(values)
         rows, _ = self._rows(group, len(accepted))
-        return self._reconstruct(accepted, rows)
+        return self._blocks.reconstruct(accepted, rows)
+
+    def encode(
+        self, values: NDArray[Any], group: NDArray[np.integer[Any]] | None = None
+    ) -> NDArray[np.float32]:
+        """The latent code of dies, as ``score`` takes them: float32 ``(n_dies, n_latent)``.
+
+        NaN throughout for a die with an infinite value or one out of range; missing tests are taken
+        to lie at their centre.
+
+        Raises:
+            UsageError: the arrays are not what they must be, or the model gives no latent code.
+        """
+        layer = self.manifest.latent_layer
+        if layer is None:
+            raise UsageError(
+                f"{self.path} has no latent layer, so there is nothing to encode to: "
+                f"its detector is {self.manifest.detector!r}"
+            )
+        accepted = self._accept(values)
+        rows, _ = self._rows(group, len(accepted))
+        return self._blocks.encode(accepted, rows, self.manifest.widths[layer + 1])
 
     def score_lot(
         self,
@@ -281,7 +330,7 @@ class Scorer:
         return explain(self.screen, self._residuals(accepted, rows), 0, k)
 
     def _residuals(self, values: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Residuals:
-        reconstruction = self._reconstruct(values, rows)
+        reconstruction = self._blocks.reconstruct(values, rows)
         known = np.zeros(len(values), dtype=np.int32) if rows is None else rows
         return Residuals.of(self.screen, values, known, reconstruction)
 
@@ -304,56 +353,8 @@ class Scorer:
             as_rows(group, self.screen.scaler, n_dies)
         return None, 0
 
-    def _fill(
-        self,
-        values: NDArray[np.float32],
-        rows: NDArray[np.int32] | None,
-        scores: NDArray[np.float32],
-        verdicts: NDArray[np.int8],
-        reasons: NDArray[np.int8],
-    ) -> None:
-        n_dies = len(values)
-        if 0 < n_dies <= BLOCK:
-            self._fill_block(values, rows, scores, verdicts, reasons)
-            return
-        for start in range(0, n_dies, BLOCK):
-            part = slice(start, start + BLOCK)
-            part_rows = None if rows is None else rows[part]
-            self._fill_block(values[part], part_rows, scores[part], verdicts[part], reasons[part])
 
-    def _fill_block(
-        self,
-        values: NDArray[np.float32],
-        rows: NDArray[np.int32] | None,
-        scores: NDArray[np.float32],
-        verdicts: NDArray[np.int8],
-        reasons: NDArray[np.int8],
-    ) -> None:
-        scores[:] = self._engine.score(values, rows)
-        np.subtract(_REJECT, scores <= self._threshold, out=verdicts)
-        reasons.fill(Reason.NONE)
-        if not math.isfinite(scores.dot(_SMALL[: len(scores)])):
-            bad = np.flatnonzero(~np.isfinite(scores))
-            scores[bad] = UNSCORED_SCORE
-            verdicts[bad] = Verdict.UNSCORED
-            reasons[bad] = why_unscored(self.screen, values[bad], _some(rows, bad))
-
-    def _reconstruct(
-        self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
-    ) -> NDArray[np.float32]:
-        reconstruction = np.empty(values.shape, dtype=np.float32)
-        for start in range(0, len(values), BLOCK):
-            part = slice(start, start + BLOCK)
-            part_rows = None if rows is None else rows[part]
-            reconstruction[part] = self._engine.reconstruct(values[part], part_rows)
-        return reconstruction
-
-
-def _some(rows: NDArray[np.int32] | None, dies: NDArray[np.intp]) -> NDArray[np.int32]:
-    return np.zeros(len(dies), dtype=np.int32) if rows is None else rows[dies]
-
-
-def _check_behaviour(scorer: Scorer) -> None:
+def check_behaviour(scorer: Scorer) -> None:
     """Score dies whose verdict is certain: one at every centre, one empty, one with an infinity.
 
     Raises:
@@ -378,6 +379,7 @@ def _check_behaviour(scorer: Scorer) -> None:
         )
 
 
-def _reopen(data: bytes, path: Path, engine: str, point: OperatingPoint) -> Scorer:
+def _reopen(data: bytes, path: Path, engine: str, precision: str, fpr: float) -> Scorer:
+    """A pickled scorer: its file is verified again, and the engine found here is checked."""
     model = parse_model(data, path)
-    return Scorer(model, open_engine(model, engine), point)
+    return open_scorer(model, engine=engine, precision=precision, fpr=fpr, extrapolate=True)

@@ -59,6 +59,8 @@ def test_a_model_as_json(model, capsys):
     assert facts["engines"] == ["onnxruntime"]
     assert facts["provenance"]["sources"][0]["name"] == "lot1.stdf"
     assert facts["drift"][0]["form"] == "onnx fp32"
+    assert facts["model_id"] == facts["sha256"]
+    assert (facts["precisions"], facts["certificate"]) == (["fp32"], False)
     assert model.read_bytes().count(facts["sha256"].encode()) == 1
 
 
@@ -135,7 +137,7 @@ def test_a_table_and_a_bare_array(tmp_path, capsys):
     [
         ("nothing.stdf", None, "nothing.stdf"),
         ("nothing.onnx", None, "nothing.onnx"),
-        ("model.kgd", b"KGD", ".kgd"),
+        ("model.kgd", b"KGD", "magic"),
         ("model.pt", b"PK\x03\x04....", "knowngood export"),
         ("model.tflite", b"not a model", "model.tflite"),
         ("lot.stdf", b"not a lot", "lot.stdf"),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
+import signal
 import stat
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from knowngood import _atomic
 from knowngood._atomic import write_bytes, write_together, write_with
 from knowngood._errors import UsageError
 
@@ -63,3 +69,86 @@ def test_files_of_a_set_are_replaced_together_or_not_at_all(
         write_together({first: b"new", tmp_path / "nowhere" / "d": b"new"})
     assert (first.read_bytes(), second.read_bytes()) == (b"old", b"old")
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+
+
+def _write_until_killed(target: Path, is_writing: multiprocessing.synchronize.Event) -> None:
+    def write(stream: BinaryIO) -> None:
+        stream.write(b"half")
+        stream.flush()
+        is_writing.set()
+        signal.pause()
+
+    write_with(target, write)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[multiprocessing.process.BaseProcess]:
+    """A process half way through writing ``f.bin``."""
+    context = multiprocessing.get_context("spawn")
+    is_writing = context.Event()
+    process = context.Process(target=_write_until_killed, args=(tmp_path / "f.bin", is_writing))
+    process.start()
+    try:
+        assert is_writing.wait(60)
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(
+    tmp_path: Path, writer: multiprocessing.process.BaseProcess
+) -> None:
+    target = tmp_path / "f.bin"
+    writer.kill()
+    writer.join()
+    (left,) = tmp_path.iterdir()
+    assert left.read_bytes() == b"half"
+    write_bytes(tmp_path / "other.bin", b"another file's writer leaves it alone")
+    assert left.exists()
+    write_bytes(target, b"whole")
+    assert sorted(os.listdir(tmp_path)) == ["f.bin", "other.bin"]
+
+
+def test_a_living_writers_file_is_left_alone(
+    tmp_path: Path, writer: multiprocessing.process.BaseProcess
+) -> None:
+    (theirs,) = tmp_path.iterdir()
+    write_bytes(tmp_path / "f.bin", b"whole")
+    assert writer.is_alive()
+    assert theirs.read_bytes() == b"half"
+
+
+def test_a_user_s_own_files_are_left_alone(tmp_path: Path) -> None:
+    names = [".f.bin.notes.part", ".f.bin.part", ".f.bin.old.abcdefgh.part", "f.bin.abcdefgh.part"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"kept")
+    write_bytes(tmp_path / "f.bin", b"new")
+    assert sorted(os.listdir(tmp_path)) == sorted([*names, "f.bin"])
+
+
+def test_without_locks_only_old_leftovers_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_atomic, "_CAN_LOCK", False)
+    fresh, old = tmp_path / ".f.bin.aaaaaaaa.part", tmp_path / ".f.bin.bbbbbbbb.part"
+    for path in (fresh, old):
+        path.write_bytes(b"half")
+    long_ago = time.time() - _atomic.ABANDONED_AFTER_S - 60
+    os.utime(old, (long_ago, long_ago))
+    write_bytes(tmp_path / "f.bin", b"new")
+    assert sorted(os.listdir(tmp_path)) == [fresh.name, "f.bin"]
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    target = tmp_path / "f.bin"
+    contents = [bytes([i]) * 100_000 for i in range(4)]
+
+    def write_often(data: bytes) -> None:
+        for _ in range(10):
+            write_bytes(target, data)
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(write_often, contents))
+    assert target.read_bytes() in contents
+    assert os.listdir(tmp_path) == ["f.bin"]

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from knowngood._forward import forward, score_residual
-from knowngood._network import Activation, Dense, Head, HeadKind, Network, Scaler, Screen
+from knowngood._network import (
+    Activation,
+    Dense,
+    Head,
+    HeadKind,
+    LowRank,
+    Network,
+    Scaler,
+    Screen,
+)
 from knowngood._schema import Schema
 from knowngood._verdicts import UNSCORED_SCORE
 
@@ -24,7 +33,14 @@ def make_head(kind: HeadKind, n_tests: int, *, k: int = 0, min_present: int = 1)
         present_offset=np.zeros_like(gain),
         min_present=min_present,
         k=k,
+        low_rank=make_low_rank(n_tests) if kind == "mahalanobis" else None,
     )
+
+
+def make_low_rank(n_tests: int) -> LowRank:
+    rng = np.random.default_rng(4)
+    project, subtract = rng.uniform(-0.5, 0.5, (2, 2, n_tests)).astype(np.float32)
+    return LowRank(project, subtract.T.copy())
 
 
 def make_network(activation: Activation, head: Head, n_tests: int = 6) -> Network:
@@ -96,6 +112,22 @@ def test_normalized_head_divides_by_what_the_present_tests_are_expected_to_give(
     assert score_residual(head, residual, present)[0] == pytest.approx(expected, rel=1e-6)
 
 
+def test_mahalanobis_takes_off_what_the_tests_share_before_it_squares() -> None:
+    ones, zeros = np.ones(3, np.float32), np.zeros(4, np.float32)
+    low_rank = LowRank(
+        np.array([[0.5, 0.25, -1]], np.float32), np.array([[0.5], [2], [1]], np.float32)
+    )
+    head = Head(
+        "mahalanobis", 2 * ones, np.array([1, 2, 3], np.float32), zeros, zeros, 1, 0, low_rank
+    )
+    residual = np.array([[1, 2, -1], [1, 2, 100]], np.float32)  # z = 2, 4, −2 and 2, 4, missing
+    present = np.array([[True, True, True], [True, True, False]])
+    complete = ((2 - 2) ** 2 + (4 - 8) ** 2 + (-2 - 4) ** 2) / 3  # shared: 1 + 1 + 2 = 4
+    partial = ((2 - 1) ** 2 + (4 - 4) ** 2) * 2 / (1 + 2)  # shared: 2
+    scores = score_residual(head, residual, present)
+    np.testing.assert_allclose(scores, [complete, partial], rtol=1e-7)
+
+
 def test_topk_takes_the_largest_present_residuals() -> None:
     head = make_head("topk", 4, k=2)
     w = head.residual_weight.astype(float)
@@ -119,7 +151,7 @@ def test_topk_scales_and_shifts_by_the_tests_present() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e38])
-@pytest.mark.parametrize("kind", ["mse", "normalized", "topk"])
+@pytest.mark.parametrize("kind", ["mse", "normalized", "topk", "mahalanobis"])
 def test_what_cannot_be_scored_is_the_quiet_nan(bad: float, kind: HeadKind) -> None:
     network = make_network(Activation("tanh"), make_head(kind, 6, k=2, min_present=6))
     values = np.zeros((2, 6), dtype=np.float32)

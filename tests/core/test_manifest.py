@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from knowngood._manifest import (
     pack_array,
     unpack_array,
 )
-from knowngood._network import Head, OperatingPoint, Scaler, Screen
+from knowngood._network import Head, LowRank, OperatingPoint, Scaler, Screen
 from knowngood._schema import Purpose, Schema, Test
 from knowngood._seal import UNSEALED, check_seal, seal
 
@@ -75,6 +76,56 @@ def test_damage_is_named(edit: object, message: str) -> None:
     data = json.loads(make_manifest().to_json())
     edit(data)  # type: ignore[operator]
     with pytest.raises(ModelFileError, match=message):
+        Manifest.from_json(json.dumps(data))
+
+
+def with_low_rank(project: object, subtract: object) -> Manifest:
+    manifest = make_manifest()
+    low_rank = LowRank(np.array(project, np.float32), np.array(subtract, np.float32))
+    head = replace(manifest.screen.head, kind="mahalanobis", k=0, low_rank=low_rank)
+    return replace(manifest, screen=replace(manifest.screen, head=head))
+
+
+def test_the_directions_of_mahalanobis_are_kept() -> None:
+    manifest = with_low_rank([[0.1, -2], [3, 4], [5, 6]], [[1, 2, 3], [4, 5, 1e-9]])
+    again = Manifest.from_json(manifest.to_json())
+    assert again.to_json() == manifest.to_json()
+    low_rank = again.screen.head.low_rank
+    assert low_rank is not None
+    np.testing.assert_array_equal(low_rank.project, np.float32([[0.1, -2], [3, 4], [5, 6]]))
+    np.testing.assert_array_equal(low_rank.subtract, np.float32([[1, 2, 3], [4, 5, 1e-9]]))
+
+
+def test_a_manifest_older_than_mahalanobis_is_read() -> None:
+    data = json.loads(make_manifest().to_json())
+    del data["head"]["low_rank"]
+    assert Manifest.from_json(json.dumps(data)).to_json() == make_manifest().to_json()
+
+
+@pytest.mark.parametrize(
+    ("project", "subtract"),
+    [
+        ([[1, 2, 3]], [[1], [2]]),
+        ([[1, 2]], [[1, 2]]),
+        ([[1, 2], [3, 4]], [[1], [2]]),
+        (np.empty((0, 2)), np.empty((2, 0))),
+        ([1, 2], [1, 2]),
+        ([[1, np.nan]], [[1], [2]]),
+        ([[1, 2]], [[1], [np.inf]]),
+    ],
+)
+def test_directions_that_do_not_fit_are_refused(project: object, subtract: object) -> None:
+    with pytest.raises(ModelFileError, match="low_rank"):
+        Manifest.from_json(with_low_rank(project, subtract).to_json())
+
+
+@pytest.mark.parametrize("kind", ["topk", "mahalanobis"])
+def test_mahalanobis_alone_has_directions(kind: str) -> None:
+    data = json.loads(with_low_rank([[1, 2]], [[1], [2]]).to_json())
+    data["head"]["kind"] = kind
+    if kind == "mahalanobis":
+        data["head"]["low_rank"] = None
+    with pytest.raises(ModelFileError, match="low_rank"):
         Manifest.from_json(json.dumps(data))
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from knowngood._contributions import Residuals, explain
 from knowngood._forward import forward
 from knowngood._model_file import parse_model
-from knowngood._network import POOLED_GROUP, Network
+from knowngood._network import POOLED_GROUP, Head, LowRank, Network
 from knowngood._scorer import Scorer, open_scorer
 from tiny_models import tiny_network, tiny_onnx
 
@@ -56,9 +59,7 @@ def test_value_and_expected_value_are_in_the_tests_units():
 def test_ties_go_to_the_lower_index():
     base = tiny_network(head="mse")
     flat = Network(base.screen, ())  # no layers: y = 0, z = u
-    from knowngood._contributions import Residuals
-
-    u = np.array([[2.0, -3.0, 3.0, 2.0, -3.0, 0.5]])
+    u = np.array([[2.0, -3.0, 3.0, 2.0, -3.0, 0.5]], dtype=np.float32)
     values = (base.screen.scaler.centre[0] + u / base.screen.scaler.inv_scale[0]).astype(np.float32)
     residuals = Residuals.of(
         flat.screen, values, np.zeros(1, np.int32), np.zeros_like(values, dtype=np.float32)
@@ -89,3 +90,19 @@ def test_the_shifted_test_comes_first():
     top = scorer_of(network).score(values).top_tests(0)
     assert top[0].test.name == "T13"
     assert top[0].z > 0
+
+
+def test_mahalanobis_shares_out_what_is_left_of_the_residuals():
+    base = tiny_network(n_tests=4, head="mse")
+    low_rank = LowRank(np.full((1, 4), 0.5, np.float32), np.full((4, 1), 0.5, np.float32))
+    ones, zeros = np.ones(4, np.float32), np.zeros(5, np.float32)
+    head = Head("mahalanobis", ones, ones, zeros, zeros, 1, 0, low_rank)
+    screen = replace(base.screen, head=head)
+    u = np.array([[3.0, 3.0, 3.0, -1.0]])
+    values = screen.scaler.centre[:1] + u / screen.scaler.inv_scale[:1]
+    rows = np.zeros(1, np.int32)
+    residuals = Residuals.of(screen, values.astype(np.float32), rows, np.zeros((1, 4), np.float32))
+    top = explain(screen, residuals, 0, k=4)
+    assert top[0].test == screen.schema.tests[3]  # the one that does not go with the others
+    np.testing.assert_allclose([c.z for c in top], [-3, 1, 1, 1], rtol=1e-5)
+    np.testing.assert_allclose([c.share for c in top], np.array([9, 1, 1, 1]) / 12, rtol=1e-5)

@@ -112,7 +112,7 @@ def test_names_versions_and_protocol():
     ("name", "says"),
     [
         ("native", "not in this version"),
-        ("reference", "not in this version"),
+        ("reference", r"does not run \.onnx"),
         ("litert", r"does not run \.onnx"),
         ("openvino", "no engine 'openvino'"),
     ],

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from knowngood._errors import ModelFileError
+from knowngood._kgd import encode
 from knowngood._model_file import onnx_metadata, parse_model, read_model, tflite_metadata
 from knowngood._seal import UNSEALED, seal
+from sealed_models import tiny_sealed
 from tiny_models import tiny_manifest, tiny_network, tiny_onnx
 
 NETWORK = tiny_network()
@@ -91,9 +93,25 @@ def test_missing_file_and_folder(tmp_path):
         read_model(tmp_path)
 
 
-def test_kgd_is_not_in_this_version(tmp_path):
-    with pytest.raises(ModelFileError, match=r"\.kgd"):
-        read_model(write(tmp_path, "model.kgd", b"KGD1"))
+def test_reads_a_kgd(tmp_path):
+    sealed = tiny_sealed()
+    data = encode(sealed)
+    model = read_model(write(tmp_path, "model.kgd", data))
+    assert (model.kind, model.data) == ("kgd", data)
+    assert (model.digest, model.model_id) == (data[32:64].hex(), data[64:96].hex())
+    assert model.manifest.screen.schema == sealed.screen.schema
+    assert read_model(write(tmp_path, "model.bin", data)).kind == "kgd"
+
+
+@pytest.mark.parametrize("data", [b"KGD1", b"no model at all", ONNX])
+def test_what_is_only_named_kgd_is_refused(tmp_path, data):
+    with pytest.raises(ModelFileError, match=r"model\.kgd: .*magic.*rule 1"):
+        read_model(write(tmp_path, "model.kgd", data))
+
+
+def test_a_kgd_of_another_name_is_told(tmp_path):
+    with pytest.raises(ModelFileError, match=r"a\.onnx.*rename it to \.kgd"):
+        read_model(write(tmp_path, "a.onnx", encode(tiny_sealed())))
 
 
 def test_a_foreign_onnx_is_refused(tmp_path):

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from knowngood._blocks import BLOCK
 from knowngood._errors import ModelFileError, OperatingPointError, UsageError
 from knowngood._forward import forward
 from knowngood._model_file import parse_model
 from knowngood._network import POOLED_GROUP
-from knowngood._scorer import BLOCK, Scorer, load, open_scorer
+from knowngood._scorer import Scorer, load, open_scorer
 from knowngood._seal import UNSEALED, seal
 from knowngood._verdicts import Reason, Verdict
 from tiny_models import tiny_network, tiny_onnx

@@ -113,6 +113,8 @@ def test_run_record(tmp_path, result):
     assert record["model"] == {
         "path": "tiny.onnx",
         "sha256": SCORER.model_digest,
+        "model_id": SCORER.model_id,
+        "format": "onnx",
         "detector": "autoencoder",
         "precision": "fp32",
         "engine": "onnxruntime",

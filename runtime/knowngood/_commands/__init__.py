@@ -7,6 +7,7 @@ Verbs register in the entry-point group ``knowngood.commands``; each is a ``Comm
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ EXIT_BROKEN_PIPE = 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``knowngood`` with ``argv`` (without the program's name) and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _escape_what_the_output_cannot_show()
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -45,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse: 0 after --help, 2 after an argument error
         return stop.code if isinstance(stop.code, int) else 2
     return code
+
+
+def _escape_what_the_output_cannot_show() -> None:
+    """A file on Windows or a terminal of the C locale has no ``≤``: print ``\\u2264`` instead."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:

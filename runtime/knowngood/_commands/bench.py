@@ -23,9 +23,12 @@ from ._protocol import Command
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="+", help=".onnx or .tflite; several are timed in turn")
+    parser.add_argument(
+        "model", nargs="+", help=".kgd, .onnx or .tflite; several are timed in turn"
+    )
     parser.add_argument("--batches", default=",".join(map(str, BATCHES)), help="dies per call")
     parser.add_argument("--engine", help="engine to run the models on (default: by suffix)")
+    parser.add_argument("--precision", help="of a .kgd: verified, int8 or fp32")
     parser.add_argument("--seconds", type=float, default=1.0, help="per model and batch size")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     parser.add_argument("--quiet", action="store_true", help="print nothing; for use with --json")
@@ -40,7 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         check_output(arguments.json, arguments.model)
     scorers = {
-        str(path): load(path, engine=arguments.engine, extrapolate=True) for path in arguments.model
+        str(path): load(
+            path, engine=arguments.engine, precision=arguments.precision, extrapolate=True
+        )
+        for path in arguments.model
     }
     widths = {s.schema.n_tests for s in scorers.values()}
     if len(widths) > 1:
@@ -48,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     first = next(iter(scorers.values()))
     values = made_up_dies(first.screen, max(batches))
     contestants = {
-        f"{path} [{s.engine_name} {s.engine_version}]": s.score for path, s in scorers.items()
+        f"{path} [{s.precision}, {s.engine_name} {s.engine_version}]": s.score
+        for path, s in scorers.items()
     }
     latencies = time_contestants(contestants, values, batches, seconds=arguments.seconds)
     if arguments.json:

@@ -13,7 +13,9 @@ import numpy as np
 
 from knowngood._errors import InputError
 
+from ._printing import print_lines
 from ._protocol import Command
+from ._sealed_facts import sealed_facts, sealed_lines
 
 if TYPE_CHECKING:
     from knowngood._model_file import ModelFile
@@ -23,7 +25,7 @@ _STDF_SUFFIXES = {".stdf", ".std"}
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a model (.onnx, .tflite) or a lot")
+    parser.add_argument("file", metavar="FILE", help="a model (.kgd, .onnx, .tflite) or a lot")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -34,7 +36,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, allow_nan=False))
     else:
-        print("\n".join(_model_lines(facts) if is_model else _lot_lines(facts)))
+        print_lines(_model_lines(facts) if is_model else _lot_lines(facts))
     return 0
 
 
@@ -49,8 +51,11 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "kind": model.kind,
         "bytes": len(model.data),
         "sha256": model.digest,
+        "model_id": model.model_id,
         "detector": manifest.detector,
         "precision": manifest.precision,
+        "precisions": list(model.precisions),
+        "certificate": False,
         "widths": list(manifest.widths),
         "engines": list(engines_for(model.kind)),
         "schema_digest": screen.schema.digest,
@@ -64,6 +69,7 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "default_fpr": screen.default_fpr,
         "operating_points": [asdict(point) for point in screen.operating_points],
         **_history(model),
+        **({} if model.sealed is None else sealed_facts(model, model.sealed)),
     }
 
 
@@ -81,6 +87,9 @@ def _model_lines(facts: dict[str, Any]) -> Iterable[str]:
     purpose = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in schema["purpose"].items() if v)
     yield f"{facts['file']}: {facts['detector']} {facts['precision']}, .{facts['kind']}"
     yield f"  size        {facts['bytes']:,} bytes, sha256 {facts['sha256']}"
+    if facts["kind"] == "kgd":
+        yield f"  model_id    {facts['model_id']}"
+        yield f"  precisions  {', '.join(facts['precisions'])}"
     yield f"  engines     {', '.join(facts['engines'])}"
     yield f"  widths      {'-'.join(str(width) for width in facts['widths'])}"
     yield f"  tests       {len(schema['tests'])}, schema {facts['schema_digest'][:12]}"
@@ -89,6 +98,8 @@ def _model_lines(facts: dict[str, Any]) -> Iterable[str]:
     yield f"  groups      {len(facts['groups']) or 'one scaler for all sites'}"
     for point in facts["operating_points"]:
         yield _describe_point(point, facts["default_fpr"])
+    if facts["kind"] == "kgd":
+        yield from sealed_lines(facts)
     yield from _provenance_lines(facts["provenance"])
     for drift in facts["drift"]:
         yield _describe_drift(drift)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .onnx or .tflite of knowngood export")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a .kgd, .onnx or .tflite of knowngood export"
+    )
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="lots: .stdf/.std[.gz], .csv, .parquet, .npz"
     )
@@ -30,7 +32,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extrapolate", action="store_true", help="take a threshold that too few dies support"
     )
-    parser.add_argument("--engine", metavar="NAME", help="onnxruntime, litert or tflite")
+    parser.add_argument("--engine", metavar="NAME", help="reference, onnxruntime, litert or tflite")
+    parser.add_argument(
+        "--precision",
+        metavar="P",
+        help="of a .kgd that has several: verified, int8 or fp32; the first of these by default",
+    )
     parser.add_argument(
         "--score-fails", action="store_true", help="score dies that failed at the tester too"
     )
@@ -53,7 +60,13 @@ def _run(args: argparse.Namespace) -> int:
 
     check_suffix(args.output)
     check_output(args.output, [args.model, *args.inputs])
-    scorer = load(args.model, engine=args.engine, fpr=args.fpr, extrapolate=args.extrapolate)
+    scorer = load(
+        args.model,
+        engine=args.engine,
+        precision=args.precision,
+        fpr=args.fpr,
+        extrapolate=args.extrapolate,
+    )
     results = [_score_one(scorer, path, args) for path in args.inputs]
     record = write_verdicts(args.output, results, inputs=args.inputs, good_if=args.good_if)
     if args.json:
@@ -85,7 +98,7 @@ def _summarise(scorer: Scorer, results: Sequence[LotResult], output: str) -> str
     counts = tally(results)
     lines = [
         f"model     {scorer.path} ({scorer.manifest.detector} {scorer.precision}, "
-        f"{scorer.engine_name} {scorer.engine_version}, {scorer.model_digest[:12]})",
+        f"{scorer.engine_name} {scorer.engine_version}, {scorer.model_id[:12]})",
         f"passes    score ≤ {scorer.threshold:.6g}, nominal yield loss {scorer.fpr:.2%}",
         f"dies      {counts['dies']:,} in {len(results)} "
         f"{'lot' if len(results) == 1 else 'lots'}: {_list_counts(counts['dispositions'])}",

@@ -10,18 +10,24 @@ from importlib.util import find_spec
 from knowngood._errors import UsageError
 from knowngood._model_file import ModelFile
 
+from ._fork import PerProcessEngine
 from ._protocol import Engine
 
 __all__ = ["ENGINE_NAMES", "Engine", "engines_for", "open_engine"]
 
-_ENGINES_OF_KIND = {"onnx": ("onnxruntime",), "tflite": ("litert", "tflite")}
+_ENGINES_OF_KIND = {
+    "kgd": ("reference",),
+    "onnx": ("onnxruntime",),
+    "tflite": ("litert", "tflite"),
+}
 _PACKAGE_OF_ENGINE = {
+    "reference": "knowngood",
     "onnxruntime": "onnxruntime",
     "litert": "ai_edge_litert",
     "tflite": "tflite_runtime",
 }
 ENGINE_NAMES = tuple(_PACKAGE_OF_ENGINE)
-_LATER = ("native", "reference")
+_LATER = ("native",)
 
 
 def engines_for(kind: str) -> tuple[str, ...]:
@@ -41,13 +47,17 @@ def open_engine(model: ModelFile, name: str | None = None) -> Engine:
     chosen = _first_installed(possible) if name is None else name
     if chosen not in possible:
         raise UsageError(_explain_unsuitable(model, chosen))
+    if chosen == "reference":
+        from ._reference import ReferenceEngine
+
+        return ReferenceEngine.open(model)
     if chosen == "onnxruntime":
         from ._onnxruntime import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(model)
+        return PerProcessEngine(lambda: OnnxRuntimeEngine(model))
     from ._interpreter import open_interpreter
 
-    return open_interpreter(model, chosen)
+    return PerProcessEngine(lambda: open_interpreter(model, chosen))
 
 
 def _first_installed(names: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from knowngood._errors import ModelFileError
 from knowngood._extras import require
 from knowngood._model_file import ModelFile
 
+from ._fork import let_forked_children_exit
 from ._int8_overflow import int8_products_may_saturate
 from ._protocol import check_contract, input_contract, output_contract
 
@@ -25,6 +26,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, model: ModelFile) -> None:
         ort = require("onnxruntime", extra="onnxruntime", needed_for="scoring .onnx files")
+        let_forked_children_exit()
         self.version: str = ort.__version__
         self._session = _open_session(ort, model)
         self._n_tests = model.manifest.screen.schema.n_tests
@@ -49,9 +51,22 @@ class OnnxRuntimeEngine:
     def reconstruct(
         self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
     ) -> NDArray[np.float32]:
+        return self._run("reconstruction", values, rows)
+
+    def latent(
+        self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
+    ) -> NDArray[np.float32]:
+        return self._run("latent", values, rows)
+
+    def at(self, fpr: float) -> OnnxRuntimeEngine:
+        return self  # an .onnx or .tflite scores in one precision, whatever the threshold
+
+    def _run(
+        self, output: str, values: NDArray[np.float32], rows: NDArray[np.int32] | None
+    ) -> NDArray[np.float32]:
         feeds = {"values": values} if rows is None else {"values": values, "group_row": rows}
-        reconstruction: NDArray[np.float32] = self._session.run(["reconstruction"], feeds)[0]
-        return reconstruction
+        result: NDArray[np.float32] = self._session.run([output], feeds)[0]
+        return result
 
     def _binding(self, n_dies: int) -> tuple[Any, NDArray[np.float32]]:
         """This thread's binding of the scores to a buffer, kept while the batch size stays."""

@@ -38,6 +38,20 @@ class Engine(Protocol):
         """The standardised reconstruction y, float32 ``(n_dies, n_tests)``."""
         ...
 
+    def latent(
+        self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
+    ) -> NDArray[np.float32]:
+        """The latent code, float32 ``(n_dies, n_latent)``, of a model that has a latent layer.
+
+        Raises:
+            UsageError: there is none, or the file gives none.
+        """
+        ...
+
+    def at(self, fpr: float) -> Engine:
+        """The engine for another operating point; itself where no score depends on it."""
+        ...
+
 
 def input_contract(manifest: Manifest) -> dict[str, tuple[str, int | None]]:
     """Dtype and width (None for a vector) of each input that the graph must have, by name."""

@@ -200,5 +200,7 @@ def _head_text(kind: str, k: int) -> str:
         "topk": f"mean of the {k} largest residuals, each over its usual size on good dies",
         "normalized": "mean square of the residuals, each over its usual size on good dies",
         "mse": "mean square residual",
+        "mahalanobis": "mean square of the residuals, each over its usual size on good dies, "
+        "without what they usually share",
     }
     return f"{kind}: {texts[kind]}"

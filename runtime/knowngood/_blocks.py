@@ -1,0 +1,91 @@
+"""An engine given many dies block by block, and its scores made verdicts and reasons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._arithmetic import standardise
+from ._network import Screen
+from ._reasons import why_unscored
+from ._verdicts import UNSCORED_SCORE, Reason, Verdict
+from .engines import Engine
+
+BLOCK = 4096
+"""Dies given to an engine at once: bounds its memory, however large the lot."""
+_REJECT = np.array(Verdict.REJECT, dtype=np.int8)
+_SMALL = np.full(BLOCK, 2.0**-20, dtype=np.float32)
+"""A sum of scores weighted by this overflows for no finite scores, and one NaN or infinity makes it
+so: the cheapest test of a small batch."""
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int8]
+Rows = NDArray[np.int32]
+
+
+class BlockwiseEngine:
+    """An engine at one threshold, for any number of dies; arrays are as ``Engine`` takes them.
+
+    Args:
+        is_exact: the scores are those of docs/arithmetic.md, not of an ONNX or TFLite graph.
+    """
+
+    def __init__(
+        self, engine: Engine, screen: Screen, threshold: NDArray[np.float32], *, is_exact: bool
+    ) -> None:
+        self._engine = engine
+        self._screen = screen
+        self._threshold = threshold
+        self._is_exact = is_exact
+
+    def judge(
+        self, values: Floats, rows: Rows | None, scores: Floats, verdicts: Codes, reasons: Codes
+    ) -> None:
+        """Fill scores, verdicts and reasons, each ``(n_dies,)``."""
+        if 0 < len(values) <= BLOCK:
+            self._judge_block(values, rows, scores, verdicts, reasons)
+            return
+        for part in _parts(len(values)):
+            self._judge_block(
+                values[part], _of(rows, part), scores[part], verdicts[part], reasons[part]
+            )
+
+    def _judge_block(
+        self, values: Floats, rows: Rows | None, scores: Floats, verdicts: Codes, reasons: Codes
+    ) -> None:
+        scores[:] = self._engine.score(values, rows)
+        np.subtract(_REJECT, scores <= self._threshold, out=verdicts)
+        reasons.fill(Reason.NONE)
+        if not math.isfinite(scores.dot(_SMALL[: len(scores)])):
+            bad = np.flatnonzero(~np.isfinite(scores))
+            scores[bad] = UNSCORED_SCORE
+            verdicts[bad] = Verdict.UNSCORED
+            known = np.zeros(len(bad), np.int32) if rows is None else rows[bad]
+            reasons[bad] = why_unscored(self._screen, values[bad], known, is_exact=self._is_exact)
+
+    def reconstruct(self, values: Floats, rows: Rows | None) -> Floats:
+        """The standardised reconstruction, float32 ``(n_dies, n_tests)``."""
+        reconstruction = np.empty(values.shape, dtype=np.float32)
+        for part in _parts(len(values)):
+            reconstruction[part] = self._engine.reconstruct(values[part], _of(rows, part))
+        return reconstruction
+
+    def encode(self, values: Floats, rows: Rows | None, n_latent: int) -> Floats:
+        """The latent code, float32 ``(n_dies, n_latent)``; NaN of a die that is not evaluable."""
+        codes = np.empty((len(values), n_latent), dtype=np.float32)
+        for part in _parts(len(values)):
+            codes[part] = self._engine.latent(values[part], _of(rows, part))
+            dies = standardise(self._screen.scaler, values[part], _of(rows, part))
+            codes[part][~dies.evaluable] = UNSCORED_SCORE
+        return codes
+
+
+def _parts(n_dies: int) -> Iterator[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, n_dies, BLOCK))
+
+
+def _of(rows: Rows | None, part: slice) -> Rows | None:
+    return None if rows is None else rows[part]

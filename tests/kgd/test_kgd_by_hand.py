@@ -1,0 +1,126 @@
+"""The page alone is enough to read a file: ``struct`` finds the numbers that were written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+
+import numpy as np
+from kgd_by_hand import HEADER, ByHand, build, read_sections
+
+from knowngood._kgd import decode, encode
+from sealed_models import HISTORY, seal_up, tiny_sealed, varied_network
+
+CERTIFICATE = '{"flips":{"good":0}}'
+MODEL = tiny_sealed(**HISTORY, certificate=CERTIFICATE)
+DATA = encode(MODEL)
+HAND = ByHand(DATA)
+
+
+def test_the_header():
+    magic, major, minor, n, size, zero, digest, model_id = struct.unpack_from(HEADER, DATA)
+    assert (magic, major, minor, n) == (b"\x89KGD\r\n\x1a\n", 1, 0, 7)
+    assert (size, zero) == (len(DATA), 0)
+    assert digest == hashlib.sha256(DATA[:32] + DATA[64:-128]).digest()
+    contents = decode(DATA, "model.kgd")
+    assert (contents.file_digest, contents.model_id) == (digest.hex(), model_id.hex())
+    assert DATA[-128:] == bytes(128)
+    assert list(read_sections(DATA)) == [
+        *("schema", "program", "tensors", "points", "golden", "manifest", "certificate")
+    ]
+
+
+def test_the_sections_laid_out_by_hand_are_the_same_file():
+    assert build(read_sections(DATA)) == DATA
+    assert HAND.build() == DATA
+
+
+def test_the_schema():
+    purpose, tests = MODEL.screen.schema.purpose, MODEL.screen.schema.tests
+    assert HAND["schema.n_tests"] == 6
+    assert HAND["schema.part_type"] == purpose.part_type == "KG1"
+    assert HAND["schema.program"] == purpose.program
+    for i, test in enumerate(tests):
+        found = [HAND[f"schema.{i}.{name}"] for name in ("number", "name", "pin", "units")]
+        assert found == [test.number, test.name, test.pin, test.units]
+        assert [HAND[f"schema.{i}.{name}"] for name in ("flags", "low", "high")] == [3, -50, 50]
+
+
+def test_the_operations():
+    assert HAND["program.detector"] == 0
+    for precision, opcode in (("fp32", 2), ("int8", 3)):
+        prefix = f"program.{precision}"
+        assert [HAND[f"{prefix}.width{i}"] for i in range(5)] == [6, 6, 3, 6, 1]
+        assert (HAND[f"{prefix}.latent"], HAND[f"{prefix}.reconstruction"]) == (2, 3)
+        assert [HAND[f"{prefix}.op{i}.opcode"] for i in range(4)] == [1, opcode, opcode, 4]
+        assert [HAND[f"{prefix}.op{i}.out"] for i in range(4)] == [1, 2, 3, 4]
+        assert [HAND[f"{prefix}.op3.in{i}"] for i in range(2)] == [1, 3]
+        assert [HAND[f"{prefix}.op1.p{i}"] for i in range(2)] == [1, 0]
+        head = MODEL.screen.head
+        assert [HAND[f"{prefix}.op3.p{i}"] for i in range(3)] == [2, head.k, head.min_present]
+
+
+def test_the_tensors():
+    scaler, head = MODEL.screen.scaler, MODEL.screen.head
+    expected = {
+        "program.fp32.op0": (scaler.groups, scaler.centre, scaler.inv_scale),
+        "program.fp32.op1": (MODEL.fp32[0].weight, MODEL.fp32[0].bias),
+        "program.fp32.op2": (MODEL.fp32[1].weight, MODEL.fp32[1].bias),
+        "program.fp32.op3": (head.residual_weight, head.expected_square, head.present_gain),
+        "program.int8.op1": (MODEL.int8[0].weight, MODEL.int8[0].weight_scale, MODEL.int8[0].bias),
+        "program.int8.op3": (head.residual_weight, head.expected_square),
+    }
+    for operation, arrays in expected.items():
+        for i, array in enumerate(arrays):
+            found = HAND.operand(operation, i)
+            assert found.dtype == array.dtype
+            np.testing.assert_array_equal(found, array)
+    assert all(at % 64 == 0 for _, at, _ in HAND.tensors)
+
+
+def test_alpha_and_the_low_rank_of_mahalanobis():
+    model = seal_up(varied_network((7, 4, 7), "leaky_relu", "mahalanobis", 1))
+    hand = ByHand(encode(model))
+    assert hand["program.fp32.op1.p0"] == 2
+    assert hand["program.fp32.op1.p1"] == struct.unpack("<I", struct.pack("<f", 0.02))[0]
+    assert hand["program.fp32.op3.p0"] == 3
+    low_rank = model.screen.head.low_rank
+    np.testing.assert_array_equal(hand.operand("program.int8.op3", 4), low_rank.project)
+    np.testing.assert_array_equal(hand.operand("program.int8.op3", 5), low_rank.subtract)
+
+
+def test_the_points():
+    assert HAND["points.default"] == 0.005
+    assert [HAND[f"points.limit{i}"] for i in range(2)] == [64, 64]
+    for i, point in enumerate(MODEL.points["int8"]):
+        assert HAND[f"points.{i}.fpr"] == point.fpr
+        prefix = f"points.{i}.int8"
+        found = [HAND[f"{prefix}.{name}"] for name in ("threshold", "low", "high", "dies")]
+        assert found == [point.threshold, point.low, point.high, point.n_dies]
+        assert HAND[f"{prefix}.supported"] == point.supported
+        band = MODEL.bands[i]
+        assert [HAND[f"points.{i}.lo"], HAND[f"points.{i}.hi"]] == [band.lo, band.hi]
+
+
+def test_the_golden_dies():
+    golden = MODEL.golden
+    assert HAND["golden.n_dies"] == len(golden.values) == 6
+    for die in range(6):
+        found = [HAND[f"golden.{die}.value{test}"] for test in range(6)]
+        np.testing.assert_array_equal(np.float32(found), golden.values[die])
+        assert HAND[f"golden.{die}.group"] == golden.group[die]
+        assert HAND[f"golden.{die}.int8"] == golden.score_bits["int8"][die]
+    for precision in ("fp32", "int8"):
+        assert HAND[f"golden.{precision}.digest"] == golden.reconstruction_digest[precision]
+    assert len(set(golden.reconstruction_digest.values())) == 2
+
+
+def test_the_texts():
+    sections = read_sections(DATA)
+    manifest = json.loads(sections["manifest"])
+    assert list(manifest) == ["drift", "evaluation", "provenance"]
+    assert manifest["provenance"]["sources"][0]["name"] == "lot é.stdf"
+    assert manifest["provenance"]["learning_curve"] == [[1, 0.5, 0.625], [2, 0.1, 1e-300]]
+    assert manifest["drift"][0]["flips_defective"] == 1
+    assert sections["certificate"].decode() == CERTIFICATE
