@@ -5,6 +5,8 @@ A residual is divided by σ_r, the scale of its *tail*: the |r| that about two h
 skew or coarse codes then reject no more good dies than the others do, which the interquartile
 range (0 where most dies share a code) and the root mean square do not achieve.
 
+`mahalanobis` also takes off what residuals of many tests share; `_low_rank` learns the directions.
+
 Missing tests change what a score means; `_missing` measures that and sets `present_gain`,
 `present_offset` and `min_present`.
 """
@@ -13,14 +15,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from statistics import NormalDist
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from knowngood._errors import NotEnoughDataError, UsageError
-from knowngood._forward import reconstruct
+from knowngood._forward import reconstruct, weigh
 from knowngood._network import Head, HeadKind, Network
 
+from ._low_rank import fit_low_rank
 from ._missing import equalise
 
 MIN_HELD_OUT = 20
@@ -53,7 +57,9 @@ def fit_head(
         values: float32 ``(n_dies, n_tests)`` of good dies that it was not trained on, raw units,
             NaN where missing.
         group: int32 ``(n_dies,)``.
-        kind: ``"topk"``, ``"normalized"`` or ``"mse"``.
+        kind: ``"topk"``, ``"normalized"``, ``"mse"`` or ``"mahalanobis"``. The last finds shared
+            directions only as far as these dies support them: thousands are worth having, and
+            where they show none it scores as ``"normalized"`` does.
         k: residuals that topk takes; as many as there are tests at most.
         patterns: bool ``(n_patterns, n_tests)``, True where a test is *missing*: what is missing
             together in practice, fail dies included. None takes random tests and the prefixes
@@ -87,6 +93,8 @@ def fit_head(
         min_present=1,
         k=min(k, network.screen.schema.n_tests) if kind == "topk" else 0,
     )
+    if kind == "mahalanobis":
+        head = _with_low_rank(head, residual, present, sigma * weight)
     network = replace(network, screen=replace(network.screen, head=head))
     return equalise(network, u, present, patterns, max_missing, np.random.default_rng(seed))
 
@@ -106,8 +114,8 @@ def _check(
     max_missing: float | None,
 ) -> None:
     n_tests = network.screen.schema.n_tests
-    if kind not in ("topk", "normalized", "mse"):
-        raise UsageError(f"head must be topk, normalized or mse, found {kind!r}")
+    if kind not in get_args(HeadKind):
+        raise UsageError(f"head must be one of {', '.join(get_args(HeadKind))}, found {kind!r}")
     if k < 1:
         raise UsageError(f"topk takes at least one residual, found k = {k}")
     if max_missing is not None and not 0 <= max_missing < 1:
@@ -158,6 +166,27 @@ def _expected_square(
     mean = np.where(count >= MIN_HELD_OUT, total / np.maximum(count, 1), sigma**2)
     expected: NDArray[np.float64] = np.maximum(mean, SMALLEST_SIGMA**2) * weight**2
     return expected.astype(np.float32)
+
+
+def _with_low_rank(
+    head: Head,
+    residual: NDArray[np.float32],
+    present: NDArray[np.bool_],
+    sigma: NDArray[np.float64],
+) -> Head:
+    """The head with shared directions and what whitened residuals are expected to be.
+
+    Args:
+        head: weights the residuals.
+        residual: ``(n_dies, n_tests)``, standardised.
+        present: bool ``(n_dies, n_tests)``.
+        sigma: float64 ``(n_tests,)``, the scale of weighted residuals.
+    """
+    low_rank = fit_low_rank(weigh(head, residual, present), present, CLIP_SIGMA * sigma)
+    head = replace(head, low_rank=low_rank)
+    whitened = weigh(head, residual, present).astype(np.float32)
+    expected = _expected_square(whitened, present, sigma, np.ones_like(sigma))
+    return replace(head, expected_square=expected)
 
 
 def _constant_gain(kind: HeadKind, k: int, n_tests: int) -> NDArray[np.float32]:

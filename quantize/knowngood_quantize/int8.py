@@ -1,16 +1,18 @@
 """int8 form of a network: which numbers the exported int8 files hold.
 
-Weights are symmetric with a scale per output channel, −127 … 127, rounded half to even. A layer's
-input is made int8 in units of the die's own largest magnitude, so that neither a shifted lot nor
-one wild reading leaves the range: 255 steps where the input cannot be negative, 127 to either side
-elsewhere. A static range from held-out good dies costs less and can be asked for, but clips what
-lies beyond: an outlier screen meets just such dies. Bias, scaler, residual and head stay float32.
+Weights are symmetric with a scale per output channel, −127 … 127, rounded by GPTQ (`_gptq`) so that
+outputs on held-out good dies stay where they are, or each to the nearest. A layer's input is made
+int8 in units of the die's own largest magnitude, so that neither a shifted lot nor one wild reading
+leaves the range: 255 steps where the input cannot be negative, 127 to either side elsewhere. A
+static range from held-out good dies costs less and can be asked for, but clips what lies beyond: an
+outlier screen meets just such dies. Scaler, residual and head stay float32, and so does the bias.
+`simulate` computes what comes out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -28,9 +30,16 @@ from knowngood._network import (
     StaticRange,
 )
 
+from ._gptq import SMALLEST_SCALE, WEIGHT_MAX, LayerTask, RoundedLayer, round_layer
+
 QMIN, QMAX = -128, 127
-WEIGHT_MAX = 127
-SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+INPUT_MAX_POSITIVE = 255
+"""Steps of an input that is never negative; others have 127 to either side."""
+ACCUMULATOR_MAX = 2**31 - 1
+MAX_ROUNDING_DIES = 4096
+"""More calibration dies cost time and round no better."""
+WILD = 16.0
+"""A die this many times as far from the centre as the median die, squared, guides no rounding."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +52,20 @@ class Int8Recipe:
         per_channel: one weight scale per output channel; False gives one per matrix, which
             costs accuracy and serves comparison.
         range_margin: share by which a static range is widened beyond what good dies show.
+        rounding: "gptq": weights rounded together, so that the network's outputs on held-out good
+            dies move least; "nearest": each by itself.
     """
 
     activations: Literal["per_die", "static"] = "per_die"
     per_channel: bool = True
     range_margin: float = 0.0
+    rounding: Literal["gptq", "nearest"] = "gptq"
 
     def __post_init__(self) -> None:
         if self.activations not in ("per_die", "static"):
             raise UsageError(f"activations are per_die or static, found {self.activations!r}")
+        if self.rounding not in ("gptq", "nearest"):
+            raise UsageError(f"rounding is gptq or nearest, found {self.rounding!r}")
         if not 0 <= self.range_margin <= 10:
             raise UsageError(f"range_margin must be from 0 to 10, found {self.range_margin!r}")
 
@@ -82,78 +96,145 @@ def quantize(
 
     Args:
         network: in float32; its thresholds do not hold for the int8 form and must be refitted.
-        values: float32 ``(n_dies, n_tests)`` of held-out good dies, raw units, NaN where missing;
-            only static ranges need them. Dies out of range, which get no score, set no range.
+        values: float32 ``(n_dies, n_tests)`` of held-out good dies, raw units, NaN where missing.
+            Dies out of range, which get no score, set no range and guide no rounding. Without
+            values weights are rounded to the nearest, whatever the recipe says; static ranges need
+            them.
         group: int32 ``(n_dies,)``.
         recipe: how.
 
     Raises:
-        NotEnoughDataError: static ranges, and there is no die to take them from.
-        UsageError: a layer's weights, or its inputs on these dies, are not finite.
+        NotEnoughDataError: dies are needed for ranges or rounding, and none is in range.
+        UsageError: a layer's weights, or its inputs on these dies, are not finite, or a layer is so
+            wide that its int32 sums could overflow.
     """
-    ranges: Sequence[StaticRange | None] = [None] * len(network.layers)
-    if recipe.activations == "static":
-        ranges = _static_ranges(network, values, group, recipe.range_margin)
-    return QuantizedNetwork(
-        network,
-        tuple(
-            _quantize_layer(index, layer, recipe, static)
-            for index, (layer, static) in enumerate(zip(network.layers, ranges, strict=True))
-        ),
+    _require_finite_layers(network)
+    ranges = _static_ranges(network, values, group, recipe)
+    if values is None or recipe.rounding == "nearest":
+        rounded = [_nearest(layer, recipe.per_channel) for layer in network.layers]
+    else:
+        u = _rounding_dies(_calibration_dies(network, values, group))
+        rounded = list(_gptq(network, u, ranges, recipe.per_channel))
+    layers = tuple(
+        QuantizedDense(r.weight, r.scale, r.bias, layer.activation, static)
+        for layer, r, static in zip(network.layers, rounded, ranges, strict=True)
     )
+    _require_no_overflow(layers)
+    return QuantizedNetwork(network, layers)
+
+
+def _require_finite_layers(network: Network) -> None:
+    for index, layer in enumerate(network.layers):
+        for name, array in (("weights", layer.weight), ("bias", layer.bias)):
+            if not np.isfinite(array).all():
+                raise UsageError(
+                    f"the {name} of layer {index} are not finite: train the model again"
+                )
+
+
+def _require_no_overflow(layers: tuple[QuantizedDense, ...]) -> None:
+    """Σ|input|·|weight| of each output channel, at its very largest, fits into int32."""
+    is_positive = False
+    for index, layer in enumerate(layers):
+        steps = _largest_step(layer.static_input, is_positive)
+        largest = steps * int(np.abs(layer.weight.astype(np.int64)).sum(axis=1).max(initial=0))
+        if largest > ACCUMULATOR_MAX:
+            raise UsageError(
+                f"layer {index} has {layer.weight.shape[1]:,} inputs, too many for int8: a sum of "
+                f"products may reach {largest:,}, and int32 ends at {ACCUMULATOR_MAX:,}. Export "
+                "fp32 only, or train with fewer tests or a narrower layer"
+            )
+        is_positive = layer.activation.is_positive
+
+
+def _largest_step(static: StaticRange | None, is_positive: bool) -> int:
+    if static is not None:
+        return max(QMAX - static.zero_point, static.zero_point - QMIN)
+    return INPUT_MAX_POSITIVE if is_positive else WEIGHT_MAX
 
 
 def _static_ranges(
     network: Network,
     values: NDArray[np.float32] | None,
     group: NDArray[np.int32] | None,
-    margin: float,
-) -> list[StaticRange]:
-    n_dies = 0 if values is None else len(values)
-    x = _standardised(network, values, group) if values is not None else np.empty((0, 0))
-    if len(x) == 0:
-        raise NotEnoughDataError(
-            f"static int8 ranges are taken from held-out good dies, found none in range of {n_dies}"
-        )
+    recipe: Int8Recipe,
+) -> list[StaticRange] | list[None]:
+    if recipe.activations == "per_die":
+        return [None] * len(network.layers)
+    if values is None:
+        raise NotEnoughDataError("static int8 ranges are taken from held-out good dies, found none")
     ranges = []
+    x: FloatArray = _calibration_dies(network, values, group)
     for index, layer in enumerate(network.layers):
-        if not np.isfinite(x).all():
-            raise UsageError(f"the inputs of layer {index} are not finite: train the model again")
-        ranges.append(_static_range(float(x.min()), float(x.max()), margin))
+        _require_finite_inputs(index, x)
+        ranges.append(_static_range(float(x.min()), float(x.max()), recipe.range_margin))
         x = layer.activation.apply(x @ layer.weight.T + layer.bias)
     return ranges
 
 
-def _standardised(
+def _require_finite_inputs(index: int, x: FloatArray) -> None:
+    if not np.isfinite(x).all():
+        raise UsageError(f"the inputs of layer {index} are not finite: train the model again")
+
+
+def _calibration_dies(
     network: Network, values: NDArray[np.float32], group: NDArray[np.int32] | None
-) -> FloatArray:
+) -> NDArray[np.float32]:
+    """u of the dies that are in range, 0 where a test is missing."""
     scaler = network.screen.scaler
-    x: FloatArray = scaler.standardise(values, scaler.rows(group, len(values)))
+    x = scaler.standardise(values, scaler.rows(group, len(values)))
     x = np.where(np.isnan(x), np.float32(0), x)
-    scored: FloatArray = x[(np.abs(x) <= MAX_STANDARDISED).all(axis=1)]
-    return scored
+    u = x[(np.abs(x) <= MAX_STANDARDISED).all(axis=1)]
+    if len(u) == 0:
+        raise NotEnoughDataError(
+            "int8 is calibrated on held-out good dies (ranges and rounding), found none in range "
+            f"of {len(values)}"
+        )
+    return u
 
 
-def _quantize_layer(
-    index: int, layer: Dense, recipe: Int8Recipe, static: StaticRange | None
-) -> QuantizedDense:
-    for name, array in (("weights", layer.weight), ("bias", layer.bias)):
-        if not np.isfinite(array).all():
-            raise UsageError(f"the {name} of layer {index} are not finite: train the model again")
-    weight, weight_scale = _quantize_weight(layer.weight, recipe.per_channel)
-    return QuantizedDense(weight, weight_scale, layer.bias, layer.activation, static)
+def _rounding_dies(u: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Some of the dies, evenly spaced, none so far out that it outweighs all others."""
+    rows = np.unique(np.linspace(0, len(u) - 1, min(len(u), MAX_ROUNDING_DIES)).astype(np.int64))
+    distance = (u[rows].astype(np.float64) ** 2).sum(axis=1)
+    near: NDArray[np.float32] = u[rows[distance <= WILD * np.median(distance)]]
+    return near
 
 
-def _quantize_weight(
-    weight: NDArray[np.float32], per_channel: bool
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def _gptq(
+    network: Network,
+    u: NDArray[np.float32],
+    ranges: Sequence[StaticRange | None],
+    per_channel: bool,
+) -> Iterator[RoundedLayer]:
+    """Layer by layer, each on what the int8 layers before it hand on."""
+    exact: FloatArray = u.astype(np.float64)
+    handed_on, is_positive = u, False
+    for index, (layer, static) in enumerate(zip(network.layers, ranges, strict=True)):
+        _require_finite_inputs(index, handed_on)
+        steps, size = _int8_input(handed_on, static, is_positive)
+        inputs = steps.astype(np.float64) * size
+        outputs = (exact @ layer.weight.T + layer.bias).astype(np.float64)
+        task = LayerTask(inputs, outputs, layer.activation)
+        rounded = round_layer(layer.weight, task, per_channel=per_channel)
+        yield rounded
+        weight = rounded.weight * rounded.scale[:, None].astype(np.float64)
+        found = layer.activation.apply(inputs @ weight.T + rounded.bias.astype(np.float64))
+        with np.errstate(over="ignore"):
+            handed_on = found.astype(np.float32)
+        exact, is_positive = layer.activation.apply(outputs), layer.activation.is_positive
+
+
+def _nearest(layer: Dense, per_channel: bool) -> RoundedLayer:
+    weight = layer.weight
     largest = np.abs(weight).max(axis=1)
     if not per_channel:
         largest = np.full_like(largest, largest.max())
     scale = np.maximum(largest / np.float32(WEIGHT_MAX), np.float32(SMALLEST_SCALE))
-    scale = np.where(largest > 0, scale, np.float32(1))
+    scale = np.where(largest > 0, scale, np.float32(1)).astype(np.float32)
     steps = np.rint(weight.astype(np.float64) / scale[:, None].astype(np.float64))
-    return np.clip(steps, -WEIGHT_MAX, WEIGHT_MAX).astype(np.int8), scale.astype(np.float32)
+    steps = np.clip(steps, -WEIGHT_MAX, WEIGHT_MAX)
+    return RoundedLayer(steps.astype(np.int8), scale, layer.bias)
 
 
 def _static_range(low: float, high: float, margin: float) -> StaticRange:
@@ -194,5 +275,5 @@ def _int8_input(
         steps = np.rint(x / np.float32(static.scale)) + static.zero_point
         return np.clip(steps, QMIN, QMAX) - static.zero_point, np.full((1, 1), static.scale)
     largest = np.maximum(np.abs(x).max(axis=1, keepdims=True), SMALLEST_SCALE).astype(np.float64)
-    size = largest / (255 if is_positive else WEIGHT_MAX)
+    size = largest / (INPUT_MAX_POSITIVE if is_positive else WEIGHT_MAX)
     return np.rint(x / size), size

@@ -12,21 +12,22 @@ from hypothesis import strategies as st
 
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._forward import reconstruct
-from knowngood._network import Activation, Dense, Network, Scaler, Screen
+from knowngood._network import Activation, ActivationKind, Dense, Network, Scaler, Screen
 from knowngood._schema import Schema
 from knowngood_quantize.heads import unfitted_head
 from knowngood_quantize.int8 import Int8Recipe, quantize, simulate
 
 STATIC = Int8Recipe(activations="static")
+NEAREST = Int8Recipe(rounding="nearest")
 
 
-def _network(widths: tuple[int, ...], seed: int = 0, hidden: str = "relu") -> Network:
+def _network(widths: tuple[int, ...], seed: int = 0, hidden: ActivationKind = "relu") -> Network:
     rng = np.random.default_rng(seed)
     layers = []
     for i, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
         weight = rng.standard_normal((n_out, n_in)) / np.sqrt(n_in)
         bias = 0.1 * rng.standard_normal(n_out)
-        kind = "linear" if i == len(widths) - 2 else hidden
+        kind: ActivationKind = "linear" if i == len(widths) - 2 else hidden
         layers.append(Dense(weight.astype(np.float32), bias.astype(np.float32), Activation(kind)))
     n = widths[0]
     scaler = Scaler(np.array([-1], np.int32), np.zeros((1, n)), np.ones((1, n)))
@@ -42,7 +43,8 @@ def test_a_layer_by_hand() -> None:
     network = _network((2, 2))
     layer = Dense(weight, np.array([0.5, -1.0], np.float32))
     network = replace(network, layers=(layer,))
-    quantized = quantize(network, np.array([[-1.0, 4.1], [0.0, 0.5]], np.float32), None, STATIC)
+    recipe = replace(STATIC, rounding="nearest")
+    quantized = quantize(network, np.array([[-1.0, 4.1], [0.0, 0.5]], np.float32), None, recipe)
     (q,) = quantized.layers
     assert q.weight.tolist() == [[127, -64], [0, 0]]  # −63.5 goes to the even neighbour
     np.testing.assert_allclose(q.weight_scale, [0.01, 1.0], rtol=1e-6)
@@ -109,12 +111,13 @@ def test_a_scale_per_channel_costs_less_than_one_per_matrix() -> None:
         y = simulate(quantize(network, values, None, recipe), values)
         return float(np.median(np.abs(y - exact)[:, :16]))
 
-    assert error(Int8Recipe()) < error(Int8Recipe(per_channel=False)) / 10
+    for recipe in (Int8Recipe(), NEAREST):
+        assert error(recipe) < error(replace(recipe, per_channel=False)) / 10
 
 
-@pytest.mark.parametrize("recipe", [Int8Recipe(), STATIC])
+@pytest.mark.parametrize("recipe", [Int8Recipe(), STATIC, NEAREST])
 @pytest.mark.parametrize("hidden", ["relu", "leaky_relu", "elu", "sigmoid", "tanh"])
-def test_the_int8_form_is_near_the_network(hidden: str, recipe: Int8Recipe) -> None:
+def test_the_int8_form_is_near_the_network(hidden: ActivationKind, recipe: Int8Recipe) -> None:
     network, values = _network((48, 32, 8, 32, 48), hidden=hidden), _dies(600, 48)
     quantized = quantize(network, values, None, recipe)
     exact, y = reconstruct(network, values), simulate(quantized, values)
@@ -155,9 +158,11 @@ def test_a_network_without_layers_reconstructs_zero() -> None:
 
 
 def test_recipe_to_json_and_back() -> None:
-    recipe = Int8Recipe("static", per_channel=False, range_margin=0.25)
+    recipe = Int8Recipe("static", per_channel=False, range_margin=0.25, rounding="nearest")
     assert Int8Recipe.from_json(recipe.to_json()) == recipe
-    for text in ("[1]", "{", '{"bits": 4}', '{"range_margin": -1}', '{"activations": "dynamic"}'):
+    assert Int8Recipe.from_json("{}") == Int8Recipe(rounding="gptq")
+    wrong = ("[1]", "{", '{"bits": 4}', '{"range_margin": -1}', '{"activations": "dynamic"}')
+    for text in (*wrong, '{"rounding": "up"}'):
         with pytest.raises(UsageError):
             Int8Recipe.from_json(text)
 
