@@ -12,7 +12,7 @@ import knowngood_export
 import knowngood_quantize
 from knowngood_export import synthetic
 from knowngood_export._fit import AutoencoderConfig
-from knowngood_export._forms import ExportGates
+from knowngood_export._gates import ExportGates
 from knowngood_export._trained import TrainedModel, load_model, save_model
 from knowngood_export._training import TrainingRecipe
 from knowngood_export.comparison import FreshDies, fresh_dies
@@ -21,6 +21,8 @@ from knowngood_export.train_lots import LotTrainingConfig, train_on_lots
 
 from ._cases import Case
 
+FORMATS = ("onnx", "tflite")
+"""Those with an engine made for speed; the reference engine is a specification."""
 REFUSE_NOTHING = ExportGates(
     int8_error=math.inf, int8_flips_good=math.inf, int8_flips_defective=math.inf
 )
@@ -46,7 +48,7 @@ def prepare(case: Case, folder: Path) -> Prepared:
     own = folder / f"{case.name}-{_key(case)}"
     own.mkdir(parents=True, exist_ok=True)
     trained = _trained(case, process, own / "model.pt")
-    exported = export_trained(trained, own, gates=REFUSE_NOTHING)
+    exported = export_trained(trained, own, FORMATS, gates=REFUSE_NOTHING)
     fresh = fresh_dies(
         process, case.n_fresh_good, case.n_fresh_defective,
         seed=case.seed + 1, n_lots=case.n_fresh_lots,

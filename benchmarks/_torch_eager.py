@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from knowngood._bench import Timer, timer_of
-from knowngood._network import MAX_STANDARDISED, Activation, Dense, Head, Network
+from knowngood._network import MAX_STANDARDISED, Activation, Dense, Head, LowRank, Network
 from knowngood._verdicts import Verdict
 
 from ._contestants import Float32, in_blocks, thresholds_of
@@ -97,6 +97,8 @@ class _TorchHead:
 
     def __call__(self, z: Tensor, present: Tensor) -> Tensor:
         n_present = present.sum(1)
+        if self._head.low_rank is not None:
+            z = _whitened(self._head.low_rank, z, present)
         if self._head.kind == "topk":
             k = min(self._head.k, z.shape[1])
             total = z.abs().topk(k, dim=1, sorted=False).values.sum(1)
@@ -105,3 +107,8 @@ class _TorchHead:
             expected = present.float() @ self._expected
             scores = z.square().sum(1) * self._expected.mean() / expected
         return torch.where(n_present >= self._head.min_present, scores, torch.nan)
+
+
+def _whitened(low_rank: LowRank, z: Tensor, present: Tensor) -> Tensor:
+    project, subtract = torch.from_numpy(low_rank.project), torch.from_numpy(low_rank.subtract)
+    return (z - (z @ project.T) @ subtract.T).masked_fill(~present, 0.0)

@@ -28,7 +28,8 @@ def main(folder: str) -> None:
 
     report = export_model(module, held_out, folder, fpr=0.02)
     for form in report.forms:
-        print(f"{form.path}  {form.n_bytes / 1000:.0f} kB, {form.drift.flips_good} good flips")
+        print(f"{form.form:<12} {form.path}  {form.n_bytes / 1000:.0f} kB, "
+              f"{form.drift.flips_good} good flips")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """What tester software does: load a model once, then a verdict for each touchdown.
 
-    python examples/score_a_touchdown.py out/demo/model.int8.tflite
+    python examples/score_a_touchdown.py out/demo/model.kgd
 
-Needs NumPy and one engine. The values here are made up from the model's own centres; a tester has
-them in its result buffers, one row per site, NaN where a test was not run.
+Needs NumPy, and for .onnx and .tflite their engine. The values here are made up from the model's
+own centres; a tester has them in its result buffers, one row per site, NaN where a test was not
+run.
 """
 
 from __future__ import annotations

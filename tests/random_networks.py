@@ -16,6 +16,7 @@ from knowngood._network import (
     Dense,
     Head,
     HeadKind,
+    LowRank,
     Network,
     OperatingPoint,
     QuantizedDense,
@@ -86,7 +87,15 @@ def make_head(kind: HeadKind, n_tests: int, rng: np.random.Generator) -> Head:
         (0.3 * (1 - n_present / n_tests)).astype(np.float32),
         min_present=n_tests // 3,
         k=k,
+        low_rank=make_low_rank(n_tests, rng) if kind == "mahalanobis" else None,
     )
+
+
+def make_low_rank(n_tests: int, rng: np.random.Generator, rank: int = 3) -> LowRank:
+    """A third to nine tenths of what lies in a few orthogonal directions."""
+    axes = np.linalg.qr(rng.normal(size=(n_tests, min(rank, n_tests))))[0]
+    share = rng.uniform(0.3, 0.9, axes.shape[1])
+    return LowRank(axes.T.astype(np.float32), (axes * share).astype(np.float32))
 
 
 def make_dies(

@@ -3,7 +3,7 @@
     from knowngood_export import AutoencoderDetector, export_model, train_lots
 
     detector = AutoencoderDetector(random_state=0).fit(X, groups=lots)   # scikit-learn conventions
-    detector.export("out/")                                              # ONNX and TFLite, compared
+    detector.export("out/")                                              # .kgd, ONNX and TFLite
 
     model = train_lots(["lot1.stdf.gz", "lot2.stdf.gz"])                 # what the command does
     export_model(module, good_values, "out/")                            # any torch autoencoder

@@ -1,74 +1,132 @@
-"""One exported form of a model: a file format and a precision, written, opened and judged.
+"""One exported form of a model: a file format and a precision; how it is named, written and opened.
 
 Nothing here touches the disk: a form is bytes until every form has passed its gates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from knowngood._errors import GateError, UsageError
-from knowngood._manifest import Drift, Manifest
+from knowngood._errors import UsageError
+from knowngood._manifest import Manifest
 from knowngood._model_file import parse_model
 from knowngood._network import Network, QuantizedNetwork
+from knowngood._sealed import MAX_WIDTH
 from knowngood.engines import open_engine
 
 from ._trained import CalibrationSet
 from .onnx_writer import network_to_onnx
-from .tflite_writer import network_to_tflite
+from .tflite_full_int8 import network_to_full_int8
+from .tflite_writer import network_to_tflite, network_to_tflite_int16x8
 
-FORMATS = ("onnx", "tflite")
-PRECISIONS = ("fp32", "int8")
 BATCH = 2048
 """Dies scored at once: keeps 5,000 tests in memory, and is large enough for speed."""
+
+GraphWriter = Callable[[Any, Manifest], bytes]
+"""Takes the network in the form's precision; STATIC_PRECISIONS need its ranges too."""
+_GRAPH_WRITERS: dict[tuple[str, str], GraphWriter] = {
+    ("onnx", "fp32"): network_to_onnx,
+    ("onnx", "int8"): network_to_onnx,
+    ("tflite", "fp32"): network_to_tflite,
+    ("tflite", "int8"): network_to_tflite,
+    ("tflite", "int16x8"): network_to_tflite_int16x8,
+    ("tflite", "int8-full"): network_to_full_int8,
+}
+_WRITTEN = (("kgd", "fp32"), ("kgd", "int8"), *_GRAPH_WRITERS)
+
+FORMATS = tuple(dict.fromkeys(kind for kind, _ in _WRITTEN))
+PRECISIONS = ("fp32", "int8")
+"""Written unless told otherwise."""
+STATIC_PRECISIONS = ("int16x8", "int8-full")
+"""Layers whose results are integers too, in ranges that are the same for every die."""
+KNOWN_PRECISIONS = tuple(dict.fromkeys(precision for _, precision in _WRITTEN))
 
 
 @dataclass(frozen=True)
 class Form:
-    """A file format, "onnx" or "tflite", and a precision, "fp32" or "int8"."""
+    """A file format and a precision of one model.
+
+    Attributes:
+        format: "kgd", "onnx" or "tflite". The precisions of a model share one ``.kgd``; files of
+            the other formats hold one each.
+        precision: "fp32", "int8", ….
+        stem: how the file's name begins, "model" or the name of a baseline.
+    """
 
     format: str
     precision: str
+    stem: str = "model"
 
     def __str__(self) -> str:
-        return f"{self.format} {self.precision}"
+        form = f"{self.format} {self.precision}"
+        return form if self.stem == "model" else f"{self.stem} {form}"
 
     @property
     def file_name(self) -> str:
-        """``model.onnx``, ``model.int8.tflite``, …"""
-        middle = "" if self.precision == "fp32" else f".{self.precision}"
-        return f"model{middle}.{self.format}"
+        """``model.kgd``, ``model.onnx``, ``model.int8.tflite``, ``t2.kgd``, …"""
+        is_named = self.format != "kgd" and self.precision != "fp32"
+        middle = f".{self.precision}" if is_named else ""
+        return f"{self.stem}{middle}.{self.format}"
 
-    def write(self, network: Network | QuantizedNetwork, manifest: Manifest) -> bytes:
-        """The bytes of the file."""
-        write = network_to_onnx if self.format == "onnx" else network_to_tflite
-        return write(network, manifest)
+    def write_graph(self, network: Network | QuantizedNetwork, manifest: Manifest) -> bytes:
+        """The bytes of an ``.onnx`` or ``.tflite``."""
+        return _GRAPH_WRITERS[self.format, self.precision](network, manifest)
 
 
 def choose_forms(formats: tuple[str, ...], precisions: tuple[str, ...]) -> tuple[Form, ...]:
-    """The forms asked for, fp32 before int8 of each format.
+    """The forms asked for, in the order of ``FORMATS``, forms of one file side by side.
 
     Raises:
-        UsageError: a format or precision this version does not write, or none at all.
+        UsageError: a format or precision this version does not write, none at all, or one that no
+            other choice leaves anything of.
     """
-    for what, asked, known in (
-        ("format", formats, FORMATS),
-        ("precision", precisions, PRECISIONS),
-    ):
-        unknown = [a for a in asked if a not in known]
-        if unknown or not asked:
-            found = repr(unknown[0]) if unknown else "none"
+    _require_known("format", formats, FORMATS)
+    _require_known("precision", precisions, KNOWN_PRECISIONS)
+    forms = tuple(Form(f, p) for f, p in _WRITTEN if f in formats and p in precisions)
+    for precision in precisions:
+        if precision not in {form.precision for form in forms}:
+            possible = ", ".join(f for f, p in _WRITTEN if p == precision)
             raise UsageError(
-                f"unknown {what} {found}: this version of knowngood writes {', '.join(known)}"
+                f"precision {precision!r} is written as {possible} only: add that format, "
+                "or leave the precision out"
             )
-    return tuple(Form(f, p) for f in FORMATS if f in formats for p in PRECISIONS if p in precisions)
+    return forms
 
 
-@dataclass(frozen=True)
+def _require_known(what: str, asked: tuple[str, ...], known: tuple[str, ...]) -> None:
+    unknown = [a for a in asked if a not in known]
+    if unknown or not asked:
+        found = repr(unknown[0]) if unknown else "none"
+        raise UsageError(
+            f"unknown {what} {found}: this version of knowngood writes {', '.join(known)}"
+        )
+
+
+def by_file(forms: tuple[Form, ...]) -> list[tuple[Form, ...]]:
+    """The forms of each file."""
+    return [tuple(group) for _, group in groupby(forms, key=lambda form: form.file_name)]
+
+
+def require_width(network: Network, forms: tuple[Form, ...]) -> None:
+    """Raise `UsageError` if a layer is wider than a form can hold."""
+    widest = max(network.widths)
+    limited = [f for f in forms if f.format == "kgd" or f.precision != "fp32"]
+    if limited and widest > MAX_WIDTH:
+        raise UsageError(
+            f"the network has a layer {widest:,} wide, {limited[0]} holds at most {MAX_WIDTH:,}: "
+            "beyond, the int32 sum of an int8 layer can overflow. Use fewer tests, narrower "
+            "layers, or fp32 as ONNX or TFLite."
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Scores:
     """Scores float32 of the calibration dies, by ``engine`` ("onnxruntime 1.20.1")."""
 
@@ -85,14 +143,7 @@ def score_in_engine(form: Form, data: bytes, dies: CalibrationSet) -> Scores:
 
     def score(values: NDArray[np.float32], group: NDArray[np.int32]) -> NDArray[np.float32]:
         rows = scaler.rows(group, len(values)) if len(scaler.groups) > 1 else None
-        parts = [
-            engine.score(
-                np.ascontiguousarray(values[i : i + BATCH]),
-                None if rows is None else rows[i : i + BATCH],
-            )
-            for i in range(0, len(values), BATCH)
-        ]
-        return np.concatenate([np.empty(0, dtype=np.float32), *parts])
+        return in_batches(engine.score, values, rows)
 
     return Scores(
         f"{engine.name} {engine.version}",
@@ -101,64 +152,17 @@ def score_in_engine(form: Form, data: bytes, dies: CalibrationSet) -> Scores:
     )
 
 
-@dataclass(frozen=True)
-class ExportGates:
-    """What a form must keep to be written; a breach raises `GateError`.
-
-    Attributes:
-        fp32_error: largest relative score error of an fp32 form on good dies.
-        float32_allowance: an fp32 form may also err by this multiple of what float32 arithmetic
-            in NumPy errs: a model that predicts its tests to a few percent of their sigma turns
-            a rounding of u into a larger one of its score.
-        int8_error: largest median relative score error of an int8 form on good dies. Quantisation
-            lifts every score a little, which the form's own threshold takes up; far beyond that
-            the score is mostly rounding.
-        int8_flips_good: largest number of good dies whose verdict differs, each form at its own
-            threshold, as a multiple of the good dies rejected at that yield loss. Two unrelated
-            screens reach 2.
-        int8_flips_defective: largest share of defective dies whose verdict differs.
-        counting_slack: flips of good dies that are always allowed: a handful tells nothing.
-    """
-
-    fp32_error: float = 5e-6
-    float32_allowance: float = 4.0
-    int8_error: float = 0.25
-    int8_flips_good: float = 1.5
-    int8_flips_defective: float = 0.2
-    counting_slack: int = 5
-
-    def check(self, form: Form, drift: Drift, fpr: float, float32_error: float) -> None:
-        """Raise `GateError`, with the numbers, if ``drift`` is beyond what is allowed."""
-        if form.precision == "fp32":
-            limit = max(self.fp32_error, self.float32_allowance * float32_error)
-            self._require(form, "worst relative score error", drift.error_worst, limit)
-            return
-        self._require(form, "median relative score error", drift.error_median, self.int8_error)
-        allowed = self.int8_flips_good * fpr * drift.n_good + self.counting_slack
-        self._require(form, f"good dies flipped of {drift.n_good}", drift.flips_good, allowed)
-        allowed = self.int8_flips_defective * drift.n_defective + self.counting_slack
-        what = f"defective dies flipped of {drift.n_defective}"
-        self._require(form, what, drift.flips_defective, allowed)
-
-    @staticmethod
-    def _require(form: Form, what: str, found: float, allowed: float) -> None:
-        if not found <= allowed:
-            raise GateError(
-                f"{form} is too far from the trained model: {what} is {found:.3g}, at most "
-                f"{allowed:.3g} is allowed. Nothing was written; leave this form out by its format "
-                "or precision to export the others."
-            )
-
-
-def require_same_unscored(form: Form, reference: Scores, scores: Scores) -> None:
-    """Raise `GateError` unless both give no score to the same dies."""
-    for kind, expected, found in (
-        ("good", reference.good, scores.good),
-        ("defective", reference.defective, scores.defective),
-    ):
-        differ = int(np.count_nonzero(np.isfinite(expected) != np.isfinite(found)))
-        if differ:
-            raise GateError(
-                f"{form}: {differ} of {len(expected)} {kind} dies are scored by the trained model "
-                "or by the exported file, but not by both. Nothing was written."
-            )
+def in_batches(
+    score: Callable[[NDArray[np.float32], NDArray[np.int32] | None], NDArray[np.float32]],
+    values: NDArray[np.float32],
+    rows: NDArray[np.int32] | None,
+) -> NDArray[np.float32]:
+    """Scores float32 ``(n_dies,)`` of many dies, ``BATCH`` at a time."""
+    parts = [
+        score(
+            np.ascontiguousarray(values[i : i + BATCH]),
+            None if rows is None else rows[i : i + BATCH],
+        )
+        for i in range(0, len(values), BATCH)
+    ]
+    return np.concatenate([np.empty(0, dtype=np.float32), *parts])

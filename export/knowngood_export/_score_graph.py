@@ -20,6 +20,7 @@ from knowngood._network import (
     Activation,
     Dense,
     Head,
+    LowRank,
     Network,
     QuantizedDense,
     QuantizedNetwork,
@@ -49,6 +50,9 @@ class GraphBuilder(Protocol):
 
     def present_only(self, a: str) -> str:
         """``a``, finite everywhere, with 0 where a test is missing."""
+
+    def linear(self, name: str, a: str, weight: NDArray[np.float32]) -> str:
+        """``a @ weight.T`` with a float32 constant ``(n_out, n_in)``."""
 
     def sum_of_tests(self, a: str) -> str:
         """The sum of each row, shape ``(n,)``."""
@@ -89,6 +93,9 @@ def write_score_graph(graph: GraphBuilder, network: Network | QuantizedNetwork) 
     residual = graph.sub(u, _reconstruct(graph, network.layers, plain.latent_layer, u))
     weight = graph.per_test("residual_weight", screen.head.residual_weight[np.newaxis])
     z = graph.present_only(graph.mul(residual, weight))
+    if screen.head.low_rank is not None:
+        z = _whiten(graph, screen.head.low_rank, z)
+        z_bound = _whitened_bound(screen.head.low_rank, z_bound)
     score = (_topk if screen.head.kind == "topk" else _mean_square)(graph, screen.head, z)
     if not _score_bound(screen.head, z_bound) < MAX_FLOAT32:
         score = graph.nan_above(score, score, MAX_FLOAT32)
@@ -126,6 +133,13 @@ def _standardise(graph: GraphBuilder, scaler: Scaler) -> str:
     offset = graph.sub(offset, graph.per_test("centre_low", low))
     inv_scale = graph.per_test("inv_scale", scaler.inv_scale.astype(np.float32))
     return graph.zero_if_missing(graph.mul(offset, inv_scale))
+
+
+def _whiten(graph: GraphBuilder, low_rank: LowRank, z: str) -> str:
+    shared = graph.linear(
+        "subtract", graph.linear("project", z, low_rank.project), low_rank.subtract
+    )
+    return graph.present_only(graph.sub(z, shared))
 
 
 def _topk(graph: GraphBuilder, head: Head, z: str) -> str:
@@ -169,6 +183,15 @@ def _residual_bound(network: Network) -> NDArray[np.float64]:
         reconstruction + MAX_STANDARDISED
     ) * network.screen.head.residual_weight
     return largest
+
+
+def _whitened_bound(low_rank: LowRank, z_bound: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What ``z_bound`` becomes by whitening; infinite where a sum on the way may overflow."""
+    shared = np.abs(low_rank.project).astype(np.float64) @ z_bound
+    if not (shared < MAX_FLOAT32).all():
+        return np.full_like(z_bound, np.inf)
+    bound: NDArray[np.float64] = z_bound + np.abs(low_rank.subtract) @ shared
+    return bound
 
 
 def _after(activation: Activation, bound: NDArray[np.float64]) -> NDArray[np.float64]:

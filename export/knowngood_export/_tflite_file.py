@@ -23,7 +23,9 @@ DYNAMIC = -1
 
 _TENSOR_TYPES = {
     "float32": schema.TensorType.FLOAT32,
+    "int64": schema.TensorType.INT64,
     "int32": schema.TensorType.INT32,
+    "int16": schema.TensorType.INT16,
     "int8": schema.TensorType.INT8,
     "bool": schema.TensorType.BOOL,
 }
@@ -33,7 +35,7 @@ _LAST_OLD_CODE = 127
 
 @dataclass(frozen=True)
 class Quantization:
-    """How an int8 tensor stands for real numbers: ``(q − zero_point) · scale``.
+    """How an integer tensor stands for real numbers: ``(q − zero_point) · scale``.
 
     Attributes:
         scale: float32, one entry, or one per output channel (axis 0).
@@ -76,9 +78,15 @@ class TfliteFile:
         self._operators: list[Any] = []
         self._metadata: list[Any] = []
 
-    def tensor(self, name: str, dtype: str, shape: Sequence[int]) -> str:
+    def tensor(
+        self,
+        name: str,
+        dtype: str,
+        shape: Sequence[int],
+        quantization: Quantization | None = None,
+    ) -> str:
         """Declare an input or a result; ``DYNAMIC`` stands for the number of dies."""
-        return self._add(name, dtype, tuple(shape), 0, None)
+        return self._add(name, dtype, tuple(shape), 0, quantization)
 
     def constant(
         self, name: str, array: NDArray[Any], quantization: Quantization | None = None

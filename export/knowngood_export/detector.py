@@ -50,8 +50,8 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         activation: ``relu``, ``leaky_relu``, ``elu``, ``sigmoid`` or ``tanh``.
         dropout: share of hidden activations set to 0 in training.
         l2: decoupled weight decay.
-        head: ``topk``, ``normalized``, ``mse``, or ``auto``: the one that detects most defects
-            injected into validation dies.
+        head: ``topk``, ``mahalanobis``, ``normalized``, ``mse``, or ``auto``: the one that detects
+            most defects injected into validation dies.
         k: residuals that the topk head takes.
         noise: None, ``gaussian``, ``salt_and_pepper`` or ``masking``, for denoising training.
         noise_level: in sigma for Gaussian noise, else the share of tests hit.
@@ -287,7 +287,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
     def export(
         self,
         out_dir: str | Path,
-        formats: Sequence[str] = ("onnx", "tflite"),
+        formats: Sequence[str] = ("kgd", "onnx", "tflite"),
         precision: Sequence[str] = ("fp32", "int8"),
         fpr: float | None = None,
     ) -> Any:

@@ -117,6 +117,9 @@ class _OnnxGraph:
     def present_only(self, a: str) -> str:
         return self.node("Mul", a, self._present)
 
+    def linear(self, name: str, a: str, weight: NDArray[np.float32]) -> str:
+        return self.node("Gemm", a, self.constant(name, weight), transB=1)
+
     def sum_of_tests(self, a: str) -> str:
         return self.node("ReduceSum", a, self._each_test, keepdims=0)
 

@@ -38,6 +38,11 @@ def knowngood(folder: Path, *arguments: object) -> subprocess.CompletedProcess[s
     )
 
 
+def is_fp32(name: str) -> bool:
+    """Whether a file is scored in fp32 unless told otherwise; a ``.kgd`` holds both."""
+    return "int8" not in name and not name.endswith(".kgd")
+
+
 def test_train_says_what_it_did(desk: Desk) -> None:
     arguments = ("train", *desk.workplace.lots[:2], "-o", "out", *QUICK[:-1])
     answer = desk.run(*arguments, "--json")
@@ -50,10 +55,26 @@ def test_export_writes_the_forms_asked_for(desk: Desk) -> None:
     answer = desk.run("export", desk.workplace.trained, "-o", "out", "--json")
     assert answer.code == 0
     forms = json.loads(answer.out)["forms"]
-    assert [Path(form["path"]).name for form in forms] == list(MODEL_NAMES)
+    assert [Path(form["path"]).name for form in forms] == [MODEL_NAMES[0], *MODEL_NAMES]
     assert {p.name for p in (desk.folder / "out").iterdir()} == set(MODEL_NAMES)
     for form in forms:
         assert form["n_bytes"] == (desk.folder / form["path"]).stat().st_size
+
+
+def test_export_of_baselines(desk: Desk) -> None:
+    arguments = ("--formats", "kgd", "--baselines", "--json")
+    answer = desk.run("export", desk.workplace.trained, "-o", "out", *arguments)
+    assert answer.code == 0
+    names = {Path(form["path"]).name for form in json.loads(answer.out)["forms"]}
+    assert names == {"model.kgd", "pat.kgd", "t2.kgd", "pca.kgd"}
+    assert {p.name for p in (desk.folder / "out").iterdir()} == names
+    n_dies = len(desk.workplace.read_new_lot().dies)
+    for name in ("pat", "t2", "pca"):
+        scored = desk.run("score", f"out/{name}.kgd", desk.workplace.new_lot, "-o", f"{name}.csv")
+        assert scored.code == 0
+        table = read_verdicts(f"{name}.csv")
+        assert len(table.score) == n_dies
+        assert np.isfinite(table.score).sum() > n_dies / 2
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -67,7 +88,7 @@ def test_every_form_scores_a_lot(desk: Desk, name: str, suffix: str) -> None:
     for column in ("lot", "wafer", "x", "y", "head", "site", "part_id", "hard_bin", "soft_bin"):
         np.testing.assert_array_equal(getattr(table, column), getattr(lot.dies, column))
     reference = read_verdicts(desk.workplace.verdicts)
-    rtol = 5e-6 if "int8" not in name else 0.5
+    rtol = 5e-6 if is_fp32(name) else 0.5
     np.testing.assert_allclose(table.score, reference.score, rtol=rtol)
 
 
@@ -93,7 +114,7 @@ def test_the_columns_of_a_verdict_table(desk: Desk) -> None:
 def test_inspect_a_model(desk: Desk, name: str) -> None:
     answer = desk.run("inspect", desk.workplace.model.with_name(name), "--json")
     facts = json.loads(answer.out)
-    assert facts["precision"] == ("int8" if "int8" in name else "fp32")
+    assert facts["precision"] == ("fp32" if is_fp32(name) else "int8")
     assert len(facts["schema"]["tests"]) == N_TESTS
     assert facts["default_fpr"] == 0.02
     assert desk.run("inspect", desk.workplace.model.with_name(name)).out.count("yield loss") >= 6

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from workplace import QUICK, Desk
+from workplace import MODEL_NAMES, QUICK, Desk
 
 from knowngood import _atomic
 
@@ -17,6 +17,9 @@ pytestmark = pytest.mark.xdist_group("acceptance")
 VERBS: dict[str, tuple[str, ...]] = {
     "train": ("train", "LOT", "-o", "out", *QUICK),
     "export": ("export", "TRAINED", "-o", "out", "--quiet"),
+    "export of baselines": (
+        *("export", "TRAINED", "-o", "out", "--quiet", "--formats", "kgd", "--baselines"),
+    ),
     "score as csv": ("score", "MODEL", "NEW", "-o", "out/verdicts.csv"),
     "score as parquet": ("score", "MODEL", "NEW", "-o", "out/verdicts.parquet"),
     "report": ("report", "VERDICTS", "-o", "out/report.html"),
@@ -28,7 +31,8 @@ VERBS: dict[str, tuple[str, ...]] = {
 }
 WRITTEN = {
     "train": ("model.pt", "training.json"),
-    "export": ("model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"),
+    "export": MODEL_NAMES,
+    "export of baselines": ("pat.kgd", "t2.kgd", "pca.kgd", "model.kgd"),
     "score as csv": ("verdicts.csv", "verdicts.csv.run.json"),
     "score as parquet": ("verdicts.parquet", "verdicts.parquet.run.json"),
     "report": ("report.html",),

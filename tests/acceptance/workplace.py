@@ -15,7 +15,7 @@ from knowngood.stdf import read_stdf, write_lot
 from knowngood_export import synthetic
 
 N_TESTS = 24
-MODEL_NAMES = ("model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite")
+MODEL_NAMES = ("model.kgd", "model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite")
 QUICK = ("--epochs", "10", "--folds", "0", "--fpr", "0.02", "--quiet")
 """Options of ``train`` with which the product below takes a second and still survives int8."""
 

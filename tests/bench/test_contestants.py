@@ -65,7 +65,7 @@ class Biased(NumPyForward):
         return scores
 
 
-@pytest.mark.parametrize("head", ["topk", "normalized", "mse"])
+@pytest.mark.parametrize("head", ["topk", "normalized", "mse", "mahalanobis"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_torch_scores_like_the_oracle(activation, head):
     network = network_with_threshold(activation=activation, head=head, centre_over_sigma=1e4)

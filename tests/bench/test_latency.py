@@ -11,10 +11,12 @@ import pytest
 from knowngood._bench import (
     MIN_CALLS,
     Latency,
+    Timer,
     _summarise,
     latency_table,
     made_up_dies,
     time_contestants,
+    time_in_turn,
 )
 from knowngood._commands.bench import parse_batches
 from knowngood._errors import UsageError
@@ -57,6 +59,24 @@ def test_contestants_are_called_in_turn_with_the_batch_asked_for() -> None:
     changes = sum(x[0] != y[0] for x, y in itertools.pairwise(calls))
     assert changes > 20
     assert {n for _, n in calls} == {1, 8}
+
+
+def test_a_slow_contestant_is_called_less_often_and_in_turn_all_the_same() -> None:
+    """Its clock says 2 s for each call: 200 of them would take seven minutes."""
+    calls: list[str] = []
+
+    def timer(name: str, ns: int) -> Timer:
+        def make(n_calls: int) -> np.ndarray:
+            calls.extend([name] * n_calls)
+            return np.full(n_calls, ns, np.int64)
+
+        return make
+
+    latencies = time_in_turn({"slow": timer("slow", 2 * 10**9), "fast": timer("fast", 1000)}, 4)
+    n_calls = {item.contestant: item.n_calls for item in latencies}
+    assert n_calls == {"slow": 5, "fast": pytest.approx(10**6, abs=1)}
+    turns = [name for name, _ in itertools.groupby(calls)]
+    assert turns.count("slow") == 1 + 5
 
 
 def test_the_garbage_collector_is_left_as_it_was() -> None:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator, Sequence
 from email.parser import Parser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from knowngood import load, read_verdicts
+from knowngood import load, read_lot, read_verdicts
+from knowngood._kgd import encode
 from knowngood._lot import Dies, Lot
 from knowngood.stdf import write_lot
 from knowngood_export.onnx_writer import network_to_onnx
 from random_networks import make_dies, make_manifest, make_network
+from sealed_models import seal_up, varied_network
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SEALED = {"mse": "elu", "normalized": "leaky_relu", "topk": "sigmoid", "mahalanobis": "tanh"}
+"""A head, and the activation of its network."""
 pytestmark = [pytest.mark.environment, pytest.mark.slow, pytest.mark.xdist_group("environments")]
 
 
@@ -100,9 +106,11 @@ def requirements(wheel: Path, extra: str | None) -> list[str]:
     return [r.partition(";")[0].strip() for r in wanted]
 
 
-def installed(wheel: Path, version: str, extra: str | None) -> Path:
+def installed(
+    wheel: Path, version: str, extra: str | None, wanted: Sequence[str] | None = None
+) -> Path:
     """The Python of an environment with the wheel and what it asks for; only the wheel is new."""
-    python, wanted = interpreter(version), requirements(wheel, extra)
+    python, wanted = interpreter(version), wanted or requirements(wheel, extra)
     key = hashlib.sha256("\n".join([version, *wanted]).encode()).hexdigest()[:12]
     folder = REPOSITORY / ".venvs" / f"wheel-{extra or 'alone'}-{version}-{key}"
     inside = folder / "bin" / "python"
@@ -126,10 +134,11 @@ def pip(python: Path, *arguments: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with model.onnx and lot.stdf."""
+    """A folder with model.onnx, model.kgd and lot.stdf."""
     folder = tmp_path_factory.mktemp("bench")
     network = make_network((24, 12, 5, 12, 24))
     (folder / "model.onnx").write_bytes(network_to_onnx(network, make_manifest(network)))
+    (folder / "model.kgd").write_bytes(encode(seal_up(network)))
     values, _ = make_dies(network, 50, missing=0.02)
     dies = Dies.anonymous(len(values), lot="L1", tester_pass=1)
     write_lot(folder / "lot.stdf", Lot(values, network.screen.schema, dies))
@@ -162,6 +171,66 @@ def test_with_the_onnxruntime_extra_alone_it_scores(
     np.testing.assert_allclose(table.score, expected.scores, rtol=5e-6)
     np.testing.assert_array_equal(table.verdict, expected.verdicts)
     assert np.isfinite(table.score).any()
+
+
+@pytest.fixture(scope="module")
+def sealed_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a ``.kgd`` of each head, its dies, and what they get in this environment."""
+    folder = tmp_path_factory.mktemp("sealed")
+    for head, activation in SEALED.items():
+        network = varied_network((24, 12, 5, 12, 24), activation, head, n_groups=3)
+        values, group = make_dies(network, 60, missing=0.05)
+        values[3], values[4, 5] = np.nan, np.inf
+        (folder / f"{head}.kgd").write_bytes(encode(seal_up(network)))
+        np.savez(folder / f"{head}.npz", values=values, group=group)
+    score_sealed(Path(sys.executable), folder, folder.parent / "here.npz")
+    return folder
+
+
+def score_sealed(python: Path, folder: Path, output: Path) -> None:
+    script = Path(__file__).with_name("score_sealed.py")
+    command = [str(python), "-I", str(script), str(folder), str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def bits(file: Path) -> Iterator[tuple[str, bytes]]:
+    with np.load(file) as found:
+        yield from ((name, found[name].tobytes()) for name in found.files if name != "where")
+
+
+@pytest.mark.parametrize(
+    ("version", "numpy"),
+    [("3.10", "numpy==1.24.4"), ("3.10", ""), ("3.11", ""), ("3.12", ""), ("3.13", "")],
+)
+def test_with_numpy_alone_a_sealed_file_scores_the_same_bits(
+    wheel: Path, sealed_models: Path, tmp_path: Path, version: str, numpy: str
+) -> None:
+    python = installed(wheel, version, None, [numpy] if numpy else None)
+    done = knowngood(python, tmp_path, "selftest", str(sealed_models / "topk.kgd"), "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    golden = json.loads(done.stdout)["golden"]
+    assert {score["precision"] for score in golden} == {"verified", "int8", "fp32"}
+    score_sealed(python, sealed_models, tmp_path / "there.npz")
+    assert str(np.load(tmp_path / "there.npz")["where"]).startswith(version)
+    here = dict(bits(sealed_models.parent / "here.npz"))
+    assert dict(bits(tmp_path / "there.npz")) == here
+    assert len(here) == len(SEALED) * 3 * 4
+
+
+def test_with_numpy_alone_a_lot_is_scored_from_the_command_line(
+    wheel: Path, bench: Path, tmp_path: Path
+) -> None:
+    python = installed(wheel, "3.10", None)
+    model, lot = bench / "model.kgd", bench / "lot.stdf"
+    done = knowngood(python, tmp_path, "score", str(model), str(lot), "-o", "v.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = load(model).score_lot(read_lot(lot))
+    table = read_verdicts(tmp_path / "v.csv")
+    np.testing.assert_array_equal(table.score, expected.scores)
+    assert np.isfinite(table.score).any()
+    assert table.run is not None
+    assert table.run["model"]["model_id"] == load(model).model_id
 
 
 def test_with_numpy_alone_it_inspects_and_names_the_extras(

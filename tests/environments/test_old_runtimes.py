@@ -22,6 +22,7 @@ from random_networks import ACTIVATIONS, make_dies, make_manifest, make_network,
 HERE = Path(__file__).resolve().parent
 pytestmark = [pytest.mark.environment, pytest.mark.xdist_group("environments")]
 WIDTHS = (40, 24, 8, 24, 40)
+HEADS = ("topk", "mse", "normalized", "mahalanobis")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Case:
 
 def make_cases() -> list[Case]:
     cases = []
-    for index, (activation, head) in enumerate(product(ACTIVATIONS, ("topk", "mse", "normalized"))):
+    for index, (activation, head) in enumerate(product(ACTIVATIONS, HEADS)):
         network = make_network(
             WIDTHS,
             activation=activation,

@@ -14,9 +14,9 @@ def test_a_module_is_exported_and_a_touchdown_scored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runpy.run_path(str(EXAMPLES / "export_your_own_module.py"))["main"](str(tmp_path))
-    assert capsys.readouterr().out.count(" kB") == 4
+    assert capsys.readouterr().out.count(" kB") == 6
     score = runpy.run_path(str(EXAMPLES / "score_a_touchdown.py"))["main"]
-    for model in ("model.int8.onnx", "model.tflite"):
+    for model in ("model.kgd", "model.int8.onnx", "model.tflite"):
         score(str(tmp_path / model))
         lines = capsys.readouterr().out.splitlines()
         assert [line.split()[2] for line in lines] == ["PASS", "REJECT", "UNSCORED", "PASS"]

@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._schema import Schema, Test
-from knowngood_export import AutoencoderDetector, FewDiesWarning
+from knowngood_export import AutoencoderDetector, FewDiesWarning, _fit
 
 N_TESTS = 24
 CENTRE = np.logspace(-6, 6, N_TESTS)
@@ -132,7 +132,7 @@ def test_a_test_that_only_held_out_lots_vary_is_dropped() -> None:
     assert reasons.count({}) == 3
 
 
-@pytest.mark.parametrize("head", ["mse", "normalized", "topk"])
+@pytest.mark.parametrize("head", ["mse", "normalized", "topk", "mahalanobis"])
 def test_the_head_asked_for_is_the_head_fitted(head: str) -> None:
     detector = AutoencoderDetector(head=head, k=3, fpr=0.05, epochs=3, n_threads=1, random_state=0)
     detector.fit(good_dies(1500, 0))
@@ -155,6 +155,28 @@ def test_auto_takes_the_head_that_detects_most() -> None:
         )
         found[head] = (detector.fit(dies).predict(odd) == -1).mean()
     assert found["auto"] > found["mse"] + 0.1
+
+
+def test_auto_judges_heads_on_dies_they_did_not_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt, judged = [], []
+
+    def spied_fit(network, values, *args, **options):
+        learnt.append({die.tobytes() for die in values})
+        return fit_head(network, values, *args, **options)
+
+    def spied_inject(good, *args, **options):
+        judged.append({die.tobytes() for die in good.values})
+        return inject_defects(good, *args, **options)
+
+    fit_head, inject_defects = _fit.fit_head, _fit.inject_defects
+    monkeypatch.setattr(_fit, "fit_head", spied_fit)
+    monkeypatch.setattr(_fit, "inject_defects", spied_inject)
+    detector = AutoencoderDetector(head="auto", fpr=0.05, epochs=1, n_threads=1, random_state=0)
+    detector.fit(good_dies(1500, 0))
+    *candidates, chosen = learnt
+    assert len(candidates) == len(_fit.HEADS) == 4
+    assert all(dies.isdisjoint(judged[0]) for dies in candidates)
+    assert chosen == candidates[0] | judged[0]
 
 
 def test_a_schema_names_the_tests_of_the_model() -> None:

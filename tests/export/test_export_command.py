@@ -36,8 +36,8 @@ def test_writes_all_forms_and_prints_a_table(model_path, tmp_path, capsys):
     assert capsys.readouterr().out == ""
     assert main(["export", model_path, "-o", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert len(list((tmp_path / "out").iterdir())) == 4
-    for name in ("model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"):
+    assert len(list((tmp_path / "out").iterdir())) == 5
+    for name in ("model.kgd", "model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"):
         assert name in printed
     assert "note: three constant tests were left out" in printed
 
@@ -55,8 +55,9 @@ def test_json_choice_of_forms_and_operating_point(model_path, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--formats", "kgd,onnx"], "this version of knowngood writes onnx, tflite"),
+        (["--formats", "pb,onnx"], "this version of knowngood writes kgd, onnx, tflite"),
         (["--precision", "fp16"], "this version of knowngood writes fp32, int8"),
+        (["--baselines"], "the model has no baselines beside it"),
         (["--formats", ""], "unknown format none"),
         (["--fpr", "1.5"], "a yield loss lies between 0 and 1"),
     ],

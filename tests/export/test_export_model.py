@@ -8,58 +8,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from correlated_dies import N_TESTS, correlated
 from torch import nn
 
 from knowngood._errors import GateError, NotEnoughDataError, UsageError
 from knowngood._manifest import Drift
 from knowngood._model_file import read_model
-from knowngood._network import POOLED_GROUP, Scaler
+from knowngood._network import POOLED_GROUP
 from knowngood._schema import Purpose, Schema, Test
 from knowngood.engines import open_engine
 from knowngood_export import _forms
 from knowngood_export._foreign import Request, trained_from_module
-from knowngood_export._forms import ExportGates, Form
+from knowngood_export._forms import Form
+from knowngood_export._gates import ExportGates
 from knowngood_export.export import export_model, export_trained
 from knowngood_quantize.scaling import fit_scaler
 
-N_TESTS = 20
-N_FACTORS = 3
-FILES = ["model.int8.onnx", "model.int8.tflite", "model.onnx", "model.tflite"]
-
-
-def correlated(n_dies, seed):
-    rng = np.random.default_rng(seed)
-    loading = np.random.default_rng(0).normal(size=(N_FACTORS, N_TESTS))
-    shared = rng.normal(size=(n_dies, N_FACTORS)) @ loading
-    return (shared + 0.2 * rng.normal(size=shared.shape)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def autoencoder():
-    """A torch autoencoder that has learnt its dies, on standardised tests."""
-    torch.manual_seed(0)
-    x = torch.from_numpy(correlated(1000, 1))
-    mean, std = x.mean(0), x.std(0)
-    u = (x - mean) / std
-    module = nn.Sequential(
-        nn.Linear(N_TESTS, 16), nn.ReLU(), nn.Linear(16, N_FACTORS),
-        nn.Linear(N_FACTORS, 16), nn.ReLU(), nn.Linear(16, N_TESTS),
-    )  # fmt: skip
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-2)
-    for _ in range(300):
-        loss = (module(u) - u).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    scaler = Scaler(
-        np.array([-1], np.int32), mean.double().numpy()[None], 1 / std.double().numpy()[None]
-    )
-    return module.eval(), scaler
-
-
-@pytest.fixture(scope="module")
-def good():
-    return correlated(2400, 2)
+FILES = ["model.int8.onnx", "model.int8.tflite", "model.kgd", "model.onnx", "model.tflite"]
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +35,12 @@ def exported(autoencoder, good, tmp_path_factory):
     return folder, report
 
 
-@pytest.fixture(scope="module")
-def trained(autoencoder, good):
-    module, scaler = autoencoder
-    return trained_from_module(module, good, None, Request(None, scaler, "topk", 5, 0.02))
-
-
 def test_writes_every_form_and_nothing_else(exported):
     folder, report = exported
     assert sorted(p.name for p in folder.iterdir()) == FILES
     assert [f.form for f in report.forms] == [
+        "kgd fp32",
+        "kgd int8",
         "onnx fp32",
         "onnx int8",
         "tflite fp32",
@@ -88,7 +49,9 @@ def test_writes_every_form_and_nothing_else(exported):
     for form in report.forms:
         assert form.path.stat().st_size == form.n_bytes > form.n_bytes_graph > 1000
         assert form.conversion_s < 1
-        assert read_model(form.path).manifest.precision == form.form.split()[1]
+        assert form.precision == form.form.split()[1]
+        assert form.precision in read_model(form.path).precisions
+    assert sorted(p.name for p in report.paths) == FILES
     assert report.notes == ()
 
 
@@ -118,7 +81,8 @@ def test_every_form_rejects_its_yield_loss_of_unseen_good_dies(exported):
 def test_each_form_has_thresholds_and_drift_of_its_own(exported):
     folder, report = exported
     thresholds, drifts = set(), {}
-    for name, form in zip(("model.onnx", "model.int8.onnx"), report.forms, strict=False):
+    forms = [f for f in report.forms if f.path.suffix == ".onnx"]
+    for name, form in zip(("model.onnx", "model.int8.onnx"), forms, strict=True):
         manifest = read_model(folder / name).manifest
         thresholds.add(manifest.screen.operating_point(0.02).threshold)
         (drifts[form.form],) = manifest.drift
@@ -166,7 +130,7 @@ def test_dies_out_of_range_take_no_part(autoencoder, good, tmp_path):
     odd[-2, 4], odd[-1, 5] = np.inf, 1e20
     report = export_model(autoencoder[0], odd, tmp_path, fpr=0.02)
     assert report.notes == ()
-    assert len(report.forms) == 4
+    assert len(report.forms) == 6
 
 
 def test_dies_without_a_site_are_scaled_by_all_sites(autoencoder, good, tmp_path):
@@ -186,7 +150,7 @@ def test_a_module_that_predicts_nothing_is_noted(good, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"formats": ("kgd",)}, "unknown format 'kgd': this version .* writes onnx, tflite"),
+        ({"formats": ("pb",)}, "unknown format 'pb': this version .* writes kgd, onnx, tflite"),
         ({"precision": ("int4",)}, "unknown precision 'int4'"),
         ({"formats": ()}, "unknown format none"),
         ({"scaler": "robust"}, "'fit', 'identity' or a Scaler"),
@@ -218,10 +182,10 @@ def test_a_form_that_scores_otherwise_is_not_written(trained, tmp_path, monkeypa
         network = replace(network, layers=(first, *network.layers[1:]))
         return original(form, network, manifest)
 
-    original = Form.write
-    monkeypatch.setattr(Form, "write", write_wrong_weights)
+    original = Form.write_graph
+    monkeypatch.setattr(Form, "write_graph", write_wrong_weights)
     with pytest.raises(GateError, match=r"onnx fp32 is too far .* worst relative score error is"):
-        export_trained(trained, tmp_path, precision=("fp32",))
+        export_trained(trained, tmp_path, ("kgd", "onnx"), precision=("fp32",))
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     assert (tmp_path / "model.onnx").read_bytes() == b"older"
 
@@ -234,7 +198,7 @@ def test_a_form_that_scores_other_dies_is_not_written(trained, tmp_path, monkeyp
         return scores
 
     original = _forms.score_in_engine
-    monkeypatch.setattr("knowngood_export.export.score_in_engine", score_all_but_one)
+    monkeypatch.setattr("knowngood_export._make_files.score_in_engine", score_all_but_one)
     with pytest.raises(GateError, match="1 of 1200 good dies"):
         export_trained(trained, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -243,7 +207,7 @@ def test_a_form_that_scores_other_dies_is_not_written(trained, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("gates", "message"),
     [
-        (ExportGates(int8_error=1e-6), "onnx int8 .* median relative score error"),
+        (ExportGates(int8_error=1e-6), "kgd int8 .* median relative score error"),
         (ExportGates(int8_flips_defective=0, counting_slack=-1), "dies flipped"),
     ],
 )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from knowngood._errors import UsageError
 from knowngood._forward import forward, score_residual
 from knowngood._manifest import Manifest
-from knowngood._network import Network, QuantizedDense, QuantizedNetwork
+from knowngood._network import LowRank, Network, QuantizedDense, QuantizedNetwork
 from knowngood._seal import check_seal
 from knowngood_export.onnx_writer import network_to_onnx
 from random_networks import (
@@ -29,7 +29,7 @@ from random_networks import (
     without_layers,
 )
 
-HEADS = ("topk", "mse", "normalized")
+HEADS = ("topk", "mse", "normalized", "mahalanobis")
 
 
 def open_session(data: bytes, optimised: str = "") -> onnxruntime.InferenceSession:
@@ -156,6 +156,17 @@ def test_a_score_beyond_float32_is_nan():
     values[0] = network.screen.scaler.centre[0] + 1e3 / network.screen.scaler.inv_scale[0]
     values[1] = values[0]
     assert np.isnan(run(network, values)).all()
+
+
+@pytest.mark.parametrize("subtract", [0.0, 1e-30])
+def test_a_score_whose_shared_part_overflows_is_nan(subtract):
+    network = make_network((12, 4, 12), head="mahalanobis")
+    low_rank = LowRank(np.full((1, 12), 1e38, np.float32), np.full((12, 1), subtract, np.float32))
+    head = replace(network.screen.head, low_rank=low_rank)
+    network = replace(network, screen=replace(network.screen, head=head))
+    values, _ = make_dies(network, 2, missing=0.0)
+    values[0] = network.screen.scaler.centre[0] + 1e3 / network.screen.scaler.inv_scale[0]
+    assert np.isnan(run(network, values)[0])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e38])

@@ -28,7 +28,7 @@ from random_networks import (
     without_layers,
 )
 
-HEADS = ("topk", "mse", "normalized")
+HEADS = ("topk", "mse", "normalized", "mahalanobis")
 KERNELS = {
     "xnnpack": OpResolverType.AUTO,
     "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,

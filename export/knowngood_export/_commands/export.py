@@ -1,4 +1,4 @@
-"""``knowngood export``: a trained model as ONNX and TFLite files, fp32 and int8."""
+"""``knowngood export``: a trained model as sealed, ONNX and TFLite files, fp32 and int8."""
 
 from __future__ import annotations
 
@@ -7,19 +7,29 @@ import json
 from typing import TYPE_CHECKING
 
 from knowngood._commands._protocol import Command
+from knowngood._text_table import text_table
 
 if TYPE_CHECKING:
-    from knowngood_export.export import ExportReport
+    from knowngood_export.export import ExportedForm, ExportReport
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL.pt", help="what 'knowngood train' wrote")
     parser.add_argument("-o", "--out", required=True, metavar="DIR", help="folder for the files")
     parser.add_argument(
-        "--formats", type=_names, default="onnx,tflite", metavar="LIST", help="onnx,tflite"
+        "--formats", type=_names, default="kgd,onnx,tflite", metavar="LIST", help="kgd,onnx,tflite"
     )
     parser.add_argument(
-        "--precision", type=_names, default="fp32,int8", metavar="LIST", help="fp32,int8"
+        "--precision",
+        type=_names,
+        default="fp32,int8",
+        metavar="LIST",
+        help="fp32,int8; as TFLite also int16x8,int8-full",
+    )
+    parser.add_argument(
+        "--baselines",
+        action="store_true",
+        help="also write the classical screens: pat.kgd, t2.kgd, pca.kgd",
     )
     parser.add_argument(
         "--fpr",
@@ -45,6 +55,7 @@ def _run(args: argparse.Namespace) -> int:
         args.formats,
         args.precision,
         args.fpr,
+        baselines=args.baselines,
         progress=not (args.quiet or args.json),
     )
     if args.json:
@@ -55,25 +66,30 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _table(report: ExportReport) -> str:
-    lines = [
-        "form         file                    kB   seconds   score error (median, worst)   flips"
-    ]
-    for form in report.forms:
-        drift = form.drift
-        lines.append(
-            f"{form.form:<12} {form.path.name:<18} {form.n_bytes / 1000:>8,.0f} "
-            f"{form.conversion_s:>9.2f}   {drift.error_median:>12.1e}, {drift.error_worst:<12.1e} "
-            f"{drift.flips_good} of {drift.n_good} good, "
-            f"{drift.flips_defective} of {drift.n_defective} defective"
-        )
+    header = ("form", "kB", "seconds", "score error", "worst", "flips good", "flips bad")
+    rows = [_row(form) for form in report.forms]
+    lines = [text_table(header, rows)]
     lines += [f"note: {note}" for note in report.notes]
     lines.append(f"written to {report.forms[0].path.parent}")
     return "\n".join(lines)
 
 
+def _row(form: ExportedForm) -> list[str]:
+    drift = form.drift
+    return [
+        f"{form.form} in {form.path.name}",
+        f"{form.n_bytes / 1000:,.0f}",
+        f"{form.conversion_s:.2f}",
+        f"{drift.error_median:.1e}",
+        f"{drift.error_worst:.1e}",
+        f"{drift.flips_good} of {drift.n_good}",
+        f"{drift.flips_defective} of {drift.n_defective}",
+    ]
+
+
 command = Command(
     name="export",
-    help="write a trained model as ONNX and TFLite, fp32 and int8",
+    help="write a trained model as sealed, ONNX and TFLite files, fp32 and int8",
     configure=_configure,
     run=_run,
 )

@@ -13,7 +13,7 @@ from knowngood._errors import UsageError
 if TYPE_CHECKING:
     from knowngood_export.train_lots import LotTrainingConfig
 
-_HEADS = ("auto", "topk", "normalized", "mse")
+_HEADS = ("auto", "topk", "mahalanobis", "normalized", "mse")
 _NOISES = ("gaussian", "salt_and_pepper", "masking")
 _ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
 

@@ -1,4 +1,4 @@
-"""The closing tables: what each form costs, how far it drifts, what it and the baselines find."""
+"""The closing tables: what each file costs, how far it drifts, what it and the baselines find."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from knowngood._text_table import text_table
 from knowngood_quantize.yardstick import detection_at
 
 from ..comparison import REFERENCE, Comparison
-from ..export import ExportReport
+from ..export import ExportedForm
 from ._lots import Planted
 
 YIELD_LOSSES = (0.005, 0.02)
@@ -21,6 +21,7 @@ NAMES = {
     "pca": "PCA residual",
 }
 NOTE = """
+model.kgd: fp32 and int8 in one file; here int8 in the reference engine: exact, and not timed
 µs/die: whole job, raw values in → verdict out, median, one thread, by dies in a call
 score error: relative to the trained network in float64 over good dies, median and worst
 flips: verdicts per 10,000 dies that differ from those of the trained network
@@ -28,24 +29,27 @@ yield loss: of fresh good dies, at the threshold for a nominal 0.5 %; lots shift
 
 
 def closing_tables(
-    exported: ExportReport, latencies: Sequence[Latency], comparison: Comparison
+    forms: Sequence[ExportedForm], latencies: Sequence[Latency], comparison: Comparison
 ) -> str:
-    """Size, latency and drift per form; detection per form and baseline."""
-    return "\n\n".join([_forms(exported, latencies, comparison), _detection(comparison)])
+    """Size, latency and drift per file, of the form it is scored in; detection per file and
+    baseline."""
+    return "\n\n".join([_forms(forms, latencies, comparison), _detection(comparison)])
 
 
-def _forms(exported: ExportReport, latencies: Sequence[Latency], comparison: Comparison) -> str:
+def _forms(
+    forms: Sequence[ExportedForm], latencies: Sequence[Latency], comparison: Comparison
+) -> str:
     batches = sorted({item.batch for item in latencies})
-    cost = {(item.contestant, item.batch): item.us_per_die for item in latencies}
-    header = ["form", "kB", "manifest aside", *(f"µs/die @{b}" for b in batches)]
+    cost = {(item.contestant, item.batch): f"{item.us_per_die:.2f}" for item in latencies}
+    header = ["file", "kB", "metadata aside", *(f"µs/die @{b}" for b in batches)]
     header += ["score error", "worst", "flips good", "flips bad", "yield loss"]
     rows = []
-    for form in exported.forms:
+    for form in forms:
         name = form.path.name
         sizes = [f"{n / 1000:.0f}" for n in (form.n_bytes, form.n_bytes_graph)]
         rows.append(
             [f"{name} [{_engine(form.drift)}]", *sizes]
-            + [f"{cost[name, b]:.2f}" for b in batches]
+            + [cost.get((name, b), "–") for b in batches]
             + _drift_cells(comparison.drift[name])
             + [f"{comparison.yield_loss[name]:.2%}"]
         )

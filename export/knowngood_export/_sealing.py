@@ -1,0 +1,100 @@
+"""A trained model as a ``.kgd``: built, scored by the reference engine, sealed, read back.
+
+The file's int8 scores are computed for every calibration die. Its fp32 scores are the exact ones
+of docs/arithmetic.md, which NumPy gives at a few milliseconds a die: a sample is scored, and the
+thresholds are those of float64, a hair above their die and so clear of the last bits.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowngood._errors import UsageError
+from knowngood._golden import golden_dies, require_golden, with_golden
+from knowngood._model_file import parse_model
+from knowngood._network import Network, QuantizedDense, QuantizedNetwork
+from knowngood._sealed import Golden, LayerPrecision, SealedModel
+from knowngood.engines._reference import ReferenceEngine
+
+from ._forms import Scores, in_batches
+from ._judge_forms import Judged
+from ._trained import CalibrationSet, TrainedModel
+
+_N_SECTIONS, _TABLE = 12, 96
+"""Where a ``.kgd`` says how many sections it has, and where their table begins."""
+
+
+def unsealed(
+    trained: TrainedModel, networks: Iterable[Network | QuantizedNetwork], fpr: float
+) -> SealedModel:
+    """The model as the reference engine scores it; thresholds and golden bits are still empty.
+
+    Raises:
+        UsageError: int8 layers with static ranges, which the format does not have.
+    """
+    networks = tuple(networks)
+    dies = trained.calibration
+    screen = replace(trained.network.screen, operating_points=(), default_fpr=fpr)
+    values, group = golden_dies(screen, dies.good, dies.good_group)
+    return SealedModel(
+        screen=screen,
+        detector=trained.network.detector,
+        fp32=next((n.layers for n in networks if isinstance(n, Network)), None),
+        int8=next((_per_die(n) for n in networks if isinstance(n, QuantizedNetwork)), None),
+        points={},
+        golden=Golden(values, group, {}, {}),
+        latent_layer=trained.network.latent_layer,
+        provenance=trained.provenance,
+        evaluation=trained.evaluation,
+    )
+
+
+def _per_die(network: QuantizedNetwork) -> tuple[QuantizedDense, ...]:
+    if any(layer.static_input is not None for layer in network.layers):
+        raise UsageError(
+            "static int8 activations are written to ONNX only: leave the .kgd out, or choose the "
+            "recipe's per_die activations"
+        )
+    return network.layers
+
+
+def score_in_reference(
+    model: SealedModel, precision: LayerPrecision, dies: CalibrationSet
+) -> Scores:
+    """Exact scores of calibration dies."""
+    engine, scaler = ReferenceEngine(model, precision), model.screen.scaler
+
+    def score(values: NDArray[np.float32], group: NDArray[np.int32]) -> NDArray[np.float32]:
+        return in_batches(engine.score, values, scaler.rows(group, len(values)))
+
+    good = score(dies.good, dies.good_group)
+    return Scores(engine.name, good, score(dies.defective, dies.defective_group))
+
+
+def seal(model: SealedModel, judged: Mapping[LayerPrecision, Judged]) -> SealedModel:
+    """The model with the thresholds and drift of each precision, and with golden bits."""
+    points = {precision: j.points for precision, j in judged.items()}
+    drift = tuple(j.drift for j in judged.values())
+    return with_golden(replace(model, points=points, drift=drift))
+
+
+def check_sealed(data: bytes, file_name: str) -> None:
+    """Read a file back and let it compute its golden scores.
+
+    Raises:
+        ModelFileError: it breaks a rule of the format, or a score differs by a bit.
+    """
+    model = parse_model(data, file_name)
+    require_golden(model, ReferenceEngine.open(model))
+
+
+def n_bytes_graph(data: bytes) -> int:
+    """What program and tensors take of a file; see docs/format.md."""
+    n_sections = struct.unpack_from("<I", data, _N_SECTIONS)[0]
+    table = struct.iter_unpack("<16sQQ", data[_TABLE : _TABLE + 32 * n_sections])
+    return sum(size for tag, _, size in table if tag.rstrip(b"\0") in (b"program", b"tensors"))

@@ -1,0 +1,27 @@
+"""Scores every ``.kgd`` of a folder; run by the Python of an environment with the wheel and NumPy.
+
+usage: score_sealed.py FOLDER OUTPUT.npz. Reads <model>.npz with values and group.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import knowngood
+
+folder, output = Path(sys.argv[1]), sys.argv[2]
+found = {}
+for path in sorted(folder.glob("*.kgd")):
+    dies = np.load(path.with_suffix(".npz"))
+    for precision in knowngood.load(path).precisions:
+        scorer = knowngood.load(path, precision=precision)
+        result = scorer.score(dies["values"], dies["group"])
+        name = f"{path.stem} {precision}"
+        found[f"{name} scores"] = result.scores
+        found[f"{name} verdicts"] = result.verdicts
+        found[f"{name} reconstruction"] = scorer.reconstruct(dies["values"], dies["group"])
+        found[f"{name} codes"] = scorer.encode(dies["values"], dies["group"])
+needless = {"torch", "onnx", "onnxruntime", "ai_edge_litert", "pyarrow"} & set(sys.modules)
+assert not needless, needless
+np.savez(output, where=f"{sys.version_info[0]}.{sys.version_info[1]} {np.__version__}", **found)
