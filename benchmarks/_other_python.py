@@ -6,7 +6,16 @@ import hashlib
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process at a time, as nothing locks
+    _CAN_LOCK = False
+else:
+    _CAN_LOCK = True
 
 ENVIRONMENTS = Path(__file__).resolve().parents[1] / ".venvs"
 
@@ -25,11 +34,22 @@ def other_python(*requirements: str) -> Path:
     folder = ENVIRONMENTS / f"{requirements[0].replace('==', '-')}-{key}"
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     complete = folder / "complete"
-    if not complete.exists():
-        venv.create(folder, clear=True, with_pip=True)
-        _install(python, requirements)
-        complete.touch()
+    with locked(folder):
+        if not complete.exists():
+            venv.create(folder, clear=True, with_pip=True)
+            _install(python, requirements)
+            complete.touch()
     return python
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``<folder>.lock``, so that two processes never build one environment at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        if _CAN_LOCK:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _install(python: Path, requirements: tuple[str, ...]) -> None:

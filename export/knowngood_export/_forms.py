@@ -23,7 +23,7 @@ from knowngood.engines import open_engine
 
 from ._trained import CalibrationSet
 from .onnx_writer import network_to_onnx
-from .tflite_full_int8 import network_to_full_int8
+from .tflite_full_int8 import network_to_full_int8, require_operators
 from .tflite_writer import network_to_tflite, network_to_tflite_int16x8
 
 BATCH = 2048
@@ -114,8 +114,18 @@ def by_file(forms: tuple[Form, ...]) -> list[tuple[Form, ...]]:
     return [tuple(group) for _, group in groupby(forms, key=lambda form: form.file_name)]
 
 
-def require_width(network: Network, forms: tuple[Form, ...]) -> None:
-    """Raise `UsageError` if a layer is wider than a form can hold."""
+def require_writable(network: Network, forms: tuple[Form, ...]) -> None:
+    """Refuse a network that one of the forms cannot hold, before any work is done.
+
+    Raises:
+        UsageError: a layer is too wide, or int8-full has no operator for an activation.
+    """
+    _require_width(network, forms)
+    if any(form.precision == "int8-full" for form in forms):
+        require_operators(network.layers)
+
+
+def _require_width(network: Network, forms: tuple[Form, ...]) -> None:
     widest = max(network.widths)
     limited = [f for f in forms if f.format == "kgd" or f.precision != "fp32"]
     if limited and widest > MAX_WIDTH:

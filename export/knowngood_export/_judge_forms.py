@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from knowngood._manifest import Drift
 from knowngood._network import OPERATING_POINTS, Network, OperatingPoint
 from knowngood_quantize.drift import measure_drift
+from knowngood_quantize.sampling import evenly_spaced
 from knowngood_quantize.thresholds import fit_operating_points
 
 from ._fit import Part, score_dies
@@ -132,7 +133,7 @@ def _numpy_scores(network: Network, dies: CalibrationSet, dtype: type[np.floatin
 
 
 def _sample(scores: NDArray[np.float32], n: int, threshold: float) -> Rows:
-    even = np.linspace(0, max(len(scores) - 1, 0), min(n // 2, len(scores))).astype(np.intp)
+    even = evenly_spaced(len(scores), n // 2)
     distance = np.abs(scores.astype(np.float64) - threshold)
     nearest = np.argsort(distance, kind="stable")[: n - n // 2]  # NaN comes last
     return np.union1d(even, nearest).astype(np.intp)

@@ -10,16 +10,15 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from knowngood._kgd import encode
 from knowngood._manifest import Drift, Manifest
 from knowngood._network import Network, QuantizedNetwork
-from knowngood._sealed import LAYER_PRECISIONS, LayerPrecision, SealedModel
+from knowngood._sealed import LAYER_PRECISIONS, LayerPrecision, SealedModel, as_one_of
 from knowngood_quantize.int8 import Int8Recipe, quantize
+from knowngood_quantize.sampling import evenly_spaced
 from knowngood_quantize.static_ranges import with_static_ranges
 
-from ._forms import STATIC_PRECISIONS, Form, by_file, require_width, score_in_engine
+from ._forms import STATIC_PRECISIONS, Form, by_file, score_in_engine
 from ._gates import ExportGates
 from ._judge_forms import Judged, TrainedScores
 from ._sealing import check_sealed, n_bytes_graph, score_in_reference, seal, unsealed
@@ -91,9 +90,8 @@ class Job:
         """Score the calibration dies and convert the network.
 
         Raises:
-            UsageError: the network or the recipe cannot be written in one of the forms.
+            UsageError: the recipe cannot be followed for one of the forms.
         """
-        require_width(trained.network, forms)
         reference = TrainedScores.of(trained, fpr)
         converted = _convert(trained, {form.precision for form in forms}, recipe)
         return cls(trained, forms, reference, converted, gates)
@@ -121,8 +119,7 @@ def _convert(
         return converted
     started = time.perf_counter()
     dies = trained.calibration
-    n_good = len(dies.good)
-    rows = np.unique(np.linspace(0, n_good - 1, min(n_good, MAX_RANGE_DIES)).astype(np.int64))
+    rows = evenly_spaced(len(dies.good), MAX_RANGE_DIES)
     good, group = dies.good[rows], dies.good_group[rows]
     int8 = quantize(trained.network, good, group, recipe)
     converted["int8"] = Converted(int8, time.perf_counter() - started)
@@ -166,12 +163,8 @@ def _make_sealed(job: Job, forms: tuple[Form, ...]) -> MadeFile:
     """A ``.kgd``, which holds each precision wanted."""
     networks = [job.converted[form.precision].network for form in forms]
     model = unsealed(job.trained, networks, job.reference.fpr)
-    judged = {
-        precision: _judge_exactly(job, form, model, precision)
-        for form in forms
-        for precision in LAYER_PRECISIONS
-        if precision == form.precision
-    }
+    precisions = {form: as_one_of(form.precision, LAYER_PRECISIONS) for form in forms}
+    judged = {p: _judge_exactly(job, form, model, p) for form, p in precisions.items()}
     model = seal(model, judged)
     started = time.perf_counter()
     data = encode(model)

@@ -7,7 +7,6 @@ thresholds are those of float64, a hair above their die and so clear of the last
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from knowngood._errors import UsageError
 from knowngood._golden import golden_dies, require_golden, with_golden
+from knowngood._kgd import list_contents
 from knowngood._model_file import parse_model
 from knowngood._network import Network, QuantizedDense, QuantizedNetwork
 from knowngood._sealed import Golden, LayerPrecision, SealedModel
@@ -24,9 +24,6 @@ from knowngood.engines._reference import ReferenceEngine
 from ._forms import Scores, in_batches
 from ._judge_forms import Judged
 from ._trained import CalibrationSet, TrainedModel
-
-_N_SECTIONS, _TABLE = 12, 96
-"""Where a ``.kgd`` says how many sections it has, and where their table begins."""
 
 
 def unsealed(
@@ -94,7 +91,6 @@ def check_sealed(data: bytes, file_name: str) -> None:
 
 
 def n_bytes_graph(data: bytes) -> int:
-    """What program and tensors take of a file; see docs/format.md."""
-    n_sections = struct.unpack_from("<I", data, _N_SECTIONS)[0]
-    table = struct.iter_unpack("<16sQQ", data[_TABLE : _TABLE + 32 * n_sections])
-    return sum(size for tag, _, size in table if tag.rstrip(b"\0") in (b"program", b"tensors"))
+    """What program and tensors take of a file, without the section table and padding."""
+    n_bytes = list_contents(data).section_bytes
+    return n_bytes["program"] + n_bytes["tensors"]

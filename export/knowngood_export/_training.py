@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from knowngood._errors import GateError, UsageError
 from knowngood._network import Dense
+from knowngood_quantize.sampling import evenly_spaced
 
 from ._architecture import Architecture, build_module, dense_layers
 from ._corruption import Masking, Noise
@@ -179,7 +180,7 @@ def _spread(values: NDArray[np.float32], most: int) -> NDArray[np.float32]:
     """At most ``most`` rows, evenly spread."""
     if len(values) <= most:
         return values
-    return values[np.linspace(0, len(values) - 1, most).astype(np.int64)]
+    return values[evenly_spaced(len(values), most)]
 
 
 def _with_missing(patterns: NDArray[np.bool_] | None, n_tests: int) -> NDArray[np.bool_]:

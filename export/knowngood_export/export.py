@@ -24,7 +24,7 @@ from knowngood._network import DEFAULT_FPR, HeadKind, Scaler
 from knowngood._schema import Schema
 from knowngood_quantize.int8 import Int8Recipe
 
-from ._forms import FORMATS, PRECISIONS, Form, choose_forms
+from ._forms import FORMATS, PRECISIONS, Form, choose_forms, require_writable
 from ._gates import DEFAULT_GATES, ExportGates
 from ._make_files import Job, MadeFile
 from ._trained import TrainedModel
@@ -93,8 +93,8 @@ def export_trained(
 ) -> ExportReport:
     """Write a trained model as ``model.kgd``, ``model.onnx``, ``model.int8.onnx``, ….
 
-    Each form gets thresholds of its own, fitted on its scores of the held-out good dies. All
-    files are written at the end, together, or none.
+    Each form gets thresholds of its own, fitted on its scores of the held-out good dies ("kgd
+    fp32": on the trained model's in float64). No file is written before all are made.
 
     Args:
         trained: what training left behind.
@@ -110,8 +110,8 @@ def export_trained(
         progress: show a bar on the terminal.
 
     Raises:
-        UsageError: an unknown format or precision, a network too wide, no baselines where they are
-            asked for, or a folder that cannot be written.
+        UsageError: an unknown format or precision, a network that one of them cannot hold, no
+            baselines where they are asked for, or a folder that cannot be written.
         GateError: a form is too far from the trained model; nothing is written.
         MissingExtraError: an engine needed for the checks is not installed.
     """
@@ -137,6 +137,7 @@ class _Order:
 
 def _export(trained: TrainedModel, out_dir: str | Path, order: _Order) -> ExportReport:
     out_dir = Path(out_dir)
+    require_writable(trained.network, order.forms)
     screens = _baselines(trained) if order.baselines else ()
     _make_folder(out_dir)
     jobs = [order.job(trained, order.forms)]

@@ -7,6 +7,7 @@ Standardising, missing tests, residual and score head are left to the host:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -14,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from knowngood._errors import UsageError
 from knowngood._manifest import Manifest
-from knowngood._network import Activation, QuantizedDense, StaticRange
+from knowngood._network import Activation, ActivationKind, Dense, QuantizedDense, StaticRange
 from knowngood._seal import UNSEALED, seal
 from knowngood_quantize.static_ranges import INT8_MAX, RangedNetwork, ValueRange
 
@@ -24,6 +25,7 @@ from ._tflite_file import Quantization, TfliteFile
 INT8_WIDENING = 1.25
 """How much farther ranges reach than on the good dies that they were measured on. Without it, good
 dies to come are clipped and score several times too high; more costs accuracy."""
+_ACTIVATIONS: tuple[ActivationKind, ...] = ("linear", "relu", "leaky_relu", "sigmoid", "tanh")
 _ONE_DIE = 1
 _LARGEST_INPUT = 255
 _FULLY_CONNECTED_VERSION, _TABLE_VERSION = 4, 2
@@ -50,8 +52,7 @@ def network_to_full_int8(network: RangedNetwork, manifest: Manifest) -> bytes:
     Raises:
         UsageError: a network without layers, with elu, or so wide that a sum might overflow.
     """
-    if not network.layers:
-        raise UsageError("int8-full is made of layers, and the network has none: leave it out")
+    require_operators(network.layers)
     ranges = [r.widened(INT8_WIDENING) for r in network.ranges]
     graph, last = _FullInt8Graph(), len(network.layers) - 1
     scale = graph.input(network.network.widths[0], ranges[0])
@@ -59,6 +60,22 @@ def network_to_full_int8(network: RangedNetwork, manifest: Manifest) -> bytes:
         output = "reconstruction" if index == last else f"after_{index}"
         scale = graph.layer(index, layer, scale, sums, output)
     return seal(graph.finish(manifest))
+
+
+def require_operators(layers: Sequence[Dense | QuantizedDense]) -> None:
+    """Refuse what the Edge TPU has no operator for.
+
+    Raises:
+        UsageError: no layers at all, or an activation such as elu.
+    """
+    if not layers:
+        raise UsageError("int8-full is made of layers, and the network has none: leave it out")
+    for layer in layers:
+        if layer.activation.kind not in _ACTIVATIONS:
+            raise UsageError(
+                f"{layer.activation.kind} is not an operator of the Edge TPU: leave int8-full out, "
+                f"or train with {', '.join(_ACTIVATIONS[1:-1])} or {_ACTIVATIONS[-1]}"
+            )
 
 
 class _FullInt8Graph:
@@ -135,11 +152,8 @@ class _FullInt8Graph:
             case "leaky_relu":
                 scale = self._tensor(output, width, sums.through(activation).to_int8())
                 self._file.operator("PRELU", [*source, self._slope(activation.alpha)], [output])
-            case _:
-                raise UsageError(
-                    f"{activation.kind} is not an operator of the Edge TPU: leave int8-full out, "
-                    "or train with relu, leaky_relu, sigmoid or tanh"
-                )
+            case kind:
+                raise ValueError(f"{kind} is in _ACTIVATIONS, and nothing writes it")
         return scale
 
     def _slope(self, alpha: float) -> str:

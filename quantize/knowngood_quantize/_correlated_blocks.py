@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .sampling import evenly_spaced
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -107,9 +109,8 @@ def correlated_blocks(
 
 def _correlation(values: Float32) -> Float32:
     """Correlation over the dies that have both tests ``(n_tests, n_tests)``, diagonal 0."""
-    n_dies = len(values)
-    if n_dies > DIES_FOR_CORRELATION:
-        values = values[np.linspace(0, n_dies - 1, DIES_FOR_CORRELATION).astype(np.int64)]
+    if len(values) > DIES_FOR_CORRELATION:
+        values = values[evenly_spaced(len(values), DIES_FOR_CORRELATION)]
     z, present = _standardised(values)
     product = z.T @ z
     if present.all():

@@ -32,6 +32,7 @@ from ._correlated_blocks import (
     correlated_blocks,
     robust_centre_and_sigma,
 )
+from .sampling import evenly_spaced
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -191,7 +192,7 @@ def standard_defects(
     blocks = correlated_blocks(learnt_from) if blocks is None else blocks
     if limits is None:
         limits = np.tile([-np.inf, np.inf], (values.shape[1], 1))
-    rows = np.unique(np.linspace(0, len(values) - 1, min(n_dies, len(values))).astype(np.int64))
+    rows = evenly_spaced(len(values), n_dies)
     chosen = None if groups is None else groups[rows]
     sets = []
     for index, defect in enumerate(DEFECTS):

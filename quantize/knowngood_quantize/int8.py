@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._network import (
-    MAX_STANDARDISED,
     Dense,
     FloatArray,
     Network,
@@ -31,8 +30,9 @@ from knowngood._network import (
 )
 
 from ._gptq import SMALLEST_SCALE, WEIGHT_MAX, LayerTask, RoundedLayer, round_layer
+from .sampling import evenly_spaced
+from .static_ranges import INT8_MAX, INT8_MIN, calibration_dies, range_of
 
-QMIN, QMAX = -128, 127
 INPUT_MAX_POSITIVE = 255
 """Steps of an input that is never negative; others have 127 to either side."""
 ACCUMULATOR_MAX = 2**31 - 1
@@ -113,7 +113,7 @@ def quantize(
     if values is None or recipe.rounding == "nearest":
         rounded = [_nearest(layer, recipe.per_channel) for layer in network.layers]
     else:
-        u = _rounding_dies(_calibration_dies(network, values, group))
+        u = _rounding_dies(calibration_dies(network, values, group))
         rounded = list(_gptq(network, u, ranges, recipe.per_channel))
     layers = tuple(
         QuantizedDense(r.weight, r.scale, r.bias, layer.activation, static)
@@ -149,7 +149,7 @@ def _require_no_overflow(layers: tuple[QuantizedDense, ...]) -> None:
 
 def _largest_step(static: StaticRange | None, is_positive: bool) -> int:
     if static is not None:
-        return max(QMAX - static.zero_point, static.zero_point - QMIN)
+        return max(INT8_MAX - static.zero_point, static.zero_point - INT8_MIN)
     return INPUT_MAX_POSITIVE if is_positive else WEIGHT_MAX
 
 
@@ -164,10 +164,10 @@ def _static_ranges(
     if values is None:
         raise NotEnoughDataError("static int8 ranges are taken from held-out good dies, found none")
     ranges = []
-    x: FloatArray = _calibration_dies(network, values, group)
+    x: FloatArray = calibration_dies(network, values, group)
     for index, layer in enumerate(network.layers):
         _require_finite_inputs(index, x)
-        ranges.append(_static_range(float(x.min()), float(x.max()), recipe.range_margin))
+        ranges.append(range_of(x).widened(1 + recipe.range_margin).to_int8())
         x = layer.activation.apply(x @ layer.weight.T + layer.bias)
     return ranges
 
@@ -177,25 +177,9 @@ def _require_finite_inputs(index: int, x: FloatArray) -> None:
         raise UsageError(f"the inputs of layer {index} are not finite: train the model again")
 
 
-def _calibration_dies(
-    network: Network, values: NDArray[np.float32], group: NDArray[np.int32] | None
-) -> NDArray[np.float32]:
-    """u of the dies that are in range, 0 where a test is missing."""
-    scaler = network.screen.scaler
-    x = scaler.standardise(values, scaler.rows(group, len(values)))
-    x = np.where(np.isnan(x), np.float32(0), x)
-    u = x[(np.abs(x) <= MAX_STANDARDISED).all(axis=1)]
-    if len(u) == 0:
-        raise NotEnoughDataError(
-            "int8 is calibrated on held-out good dies (ranges and rounding), found none in range "
-            f"of {len(values)}"
-        )
-    return u
-
-
 def _rounding_dies(u: NDArray[np.float32]) -> NDArray[np.float32]:
     """Some of the dies, evenly spaced, none so far out that it outweighs all others."""
-    rows = np.unique(np.linspace(0, len(u) - 1, min(len(u), MAX_ROUNDING_DIES)).astype(np.int64))
+    rows = evenly_spaced(len(u), MAX_ROUNDING_DIES)
     distance = (u[rows].astype(np.float64) ** 2).sum(axis=1)
     near: NDArray[np.float32] = u[rows[distance <= WILD * np.median(distance)]]
     return near
@@ -237,15 +221,6 @@ def _nearest(layer: Dense, per_channel: bool) -> RoundedLayer:
     return RoundedLayer(steps.astype(np.int8), scale, layer.bias)
 
 
-def _static_range(low: float, high: float, margin: float) -> StaticRange:
-    """A scale (exact in float32) and zero point that hold 0 and [low, high]."""
-    low, high = min(low, 0.0) * (1 + margin), max(high, 0.0) * (1 + margin)
-    if low == high:
-        return StaticRange(1.0, 0)
-    scale = max(float(np.float32((high - low) / (QMAX - QMIN))), SMALLEST_SCALE)
-    return StaticRange(scale, int(np.clip(np.rint(QMIN - low / scale), QMIN, QMAX)))
-
-
 def simulate(quantized: QuantizedNetwork, u: NDArray[np.float32]) -> NDArray[np.float64]:
     """y, float64 ``(n_dies, n_tests)``: what the int8 ONNX file computes, up to float32.
 
@@ -273,7 +248,7 @@ def _int8_input(
     """Whole steps ``(n, n_in)`` from zero, and the step's size, ``(n, 1)`` or ``(1, 1)``."""
     if static is not None:
         steps = np.rint(x / np.float32(static.scale)) + static.zero_point
-        return np.clip(steps, QMIN, QMAX) - static.zero_point, np.full((1, 1), static.scale)
+        return np.clip(steps, INT8_MIN, INT8_MAX) - static.zero_point, np.full((1, 1), static.scale)
     largest = np.maximum(np.abs(x).max(axis=1, keepdims=True), SMALLEST_SCALE).astype(np.float64)
     size = largest / (INPUT_MAX_POSITIVE if is_positive else WEIGHT_MAX)
     return np.rint(x / size), size

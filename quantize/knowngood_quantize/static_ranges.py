@@ -90,22 +90,28 @@ def with_static_ranges(
         NotEnoughDataError: no die is in range.
         UsageError: a layer's sums are not finite.
     """
-    u = _standardised(network.network, values, group)
-    if len(u) == 0:
-        raise NotEnoughDataError(
-            f"static ranges are taken from held-out good dies, found none in range of {len(values)}"
-        )
-    ranges = tuple(_range_of(x) for x in _sums(network.network, u))
+    u = calibration_dies(network.network, values, group)
+    ranges = tuple(range_of(x) for x in _sums(network.network, u))
     return RangedNetwork(network.network, network.layers, ranges)
 
 
-def _standardised(
+def calibration_dies(
     network: Network, values: NDArray[np.float32], group: NDArray[np.int32] | None
 ) -> NDArray[np.float32]:
+    """u of the dies that are in range, 0 where a test is missing.
+
+    Raises:
+        NotEnoughDataError: no die is in range.
+    """
     scaler = network.screen.scaler
     u = scaler.standardise(values, scaler.rows(group, len(values)))
     u = np.where(np.isnan(u), np.float32(0), u)
     in_range: NDArray[np.float32] = u[(np.abs(u) <= MAX_STANDARDISED).all(axis=1)]
+    if len(in_range) == 0:
+        raise NotEnoughDataError(
+            "int8 is calibrated on held-out good dies (ranges and rounding), found none in range "
+            f"of {len(values)}"
+        )
     return in_range
 
 
@@ -121,5 +127,6 @@ def _sums(network: Network, u: NDArray[np.float32]) -> Iterator[FloatArray]:
         x = layer.activation.apply(sums)
 
 
-def _range_of(x: FloatArray) -> ValueRange:
+def range_of(x: FloatArray) -> ValueRange:
+    """The range of values ``x``, of any shape but empty."""
     return ValueRange(min(0.0, float(x.min())), max(0.0, float(x.max())))

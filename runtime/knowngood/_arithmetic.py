@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ._activations import activate, exp, expm1
 from ._fma import fma, fma_chain
+from ._integer_product import integer_product
 from ._network import MAX_STANDARDISED, Dense, Head, QuantizedDense, Scaler
 from ._verdicts import UNSCORED_SCORE
 
@@ -118,8 +119,7 @@ def quantize_input(x: Floats, *, is_positive: bool) -> Int8Input:
 def dense_int8(layer: QuantizedDense, x: Int8Input) -> Floats:
     """Section 4, steps 4 and 5: ``(n_dies, n_out)``; NaN for a die that cannot be made int8."""
     with np.errstate(all="ignore"):
-        # Sums of integers are exact in float64 up to 2⁵³, in any order; int64 knows no −0.
-        accumulator = (x.q @ layer.weight.T.astype(np.float64)).astype(np.int64)
+        accumulator = integer_product(x.q, layer.weight)
         scale = x.scale[:, np.newaxis] * layer.weight_scale
         y = accumulator.astype(np.float32) * scale + layer.bias
         y = with_nan(y, np.isnan(x.magnitude))

@@ -10,7 +10,7 @@ import errno
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -50,10 +50,35 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     """Write files that belong together: each is on the disk before the first takes its place.
 
     Raises:
-        UsageError: a folder does not exist or cannot be written, or the disk is full; every older
-            file stays as it was.
+        UsageError: a folder does not exist or cannot be written, or the disk is full. If writing
+            fails, every older file stays as it was. A rename that fails leaves those before it in
+            place, and the message lists them.
     """
     _write_all({path: partial(_write_bytes, data=data) for path, data in files.items()})
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder, all of it or nothing; names may lie in folders below it.
+
+    Raises:
+        UsageError: the folder above it does not exist or cannot be written, or the disk is full.
+    """
+    target = folder.resolve()
+    with (
+        _naming(folder),
+        tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.", dir=target.parent, ignore_cleanup_errors=True
+        ) as beside,
+    ):
+        staged = Path(beside) / target.name
+        for name, data in files.items():
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            _fill(staged / name, partial(_write_bytes, data=data))
+        for below in {staged, *((staged / name).parent for name in files)}:
+            sync_folder(below)
+        os.replace(staged, target)
+    with _naming(folder, new=(target,)):
+        sync_folder(target.parent)
 
 
 def _write_bytes(stream: BinaryIO, data: bytes) -> None:
@@ -67,24 +92,37 @@ def _write_all(writers: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
             with _naming(path):
                 staged[path] = held.enter_context(_new_file_beside(path))
                 _fill(staged[path], write)
-        for path, temporary in staged.items():
-            with _naming(path):
-                os.replace(temporary, path)
-    for folder in {path.parent for path in staged}:
-        with _naming(folder):
-            _sync_folder(folder)
+        _put_in_place(staged)
+    for folder in dict.fromkeys(path.parent for path in staged):
+        with _naming(folder, new=staged):
+            sync_folder(folder)
+
+
+def _put_in_place(staged: Mapping[Path, Path]) -> None:
+    new: list[Path] = []
+    for path, temporary in staged.items():
+        with _naming(path, new):
+            os.replace(temporary, path)
+        new.append(path)
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Say which file an error of the operating system is about."""
+def _naming(path: Path, new: Collection[Path] = ()) -> Iterator[None]:
+    """Say which file an error of the operating system is about, and which are ``new`` by then."""
     try:
         yield
     except OSError as error:
         raise UsageError(
             f"cannot write {path}: {error.strerror or error}. "
-            "Nothing was changed there; choose another output folder or free some space."
+            f"{_what_changed(new)}; choose another output folder or free some space."
         ) from error
+
+
+def _what_changed(new: Collection[Path]) -> str:
+    if not new:
+        return "Nothing was changed there"
+    names = ", ".join(map(str, new))
+    return f"Already new, though a power failure may undo it: {names}. Write all files again"
 
 
 @contextmanager
@@ -165,7 +203,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put the names in ``folder`` on the disk, after a rename that must survive a power failure."""
     if os.name == "nt":  # Windows cannot open a folder; its rename is journalled
         return
     descriptor = os.open(folder, os.O_RDONLY)

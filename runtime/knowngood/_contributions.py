@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arithmetic import weighted_residual
+from ._arithmetic import standardise, weighted_residual
 from ._network import Head, Screen
 from ._schema import Test
 
@@ -43,8 +43,8 @@ class Residuals:
         rows: int32 ``(n_dies,)``, each die's row of the scaler.
         reconstruction: float32 ``(n_dies, n_tests)``, standardised.
         z: float32 ``(n_dies, n_tests)``, to the bit the one that an exact engine scores; +0 where
-            the test is missing.
-        present: bool ``(n_dies, n_tests)``.
+            the test is missing, and throughout dies that are not evaluable.
+        present: bool ``(n_dies, n_tests)``, False throughout dies that are not evaluable.
     """
 
     values: NDArray[np.float32]
@@ -62,21 +62,31 @@ class Residuals:
         reconstruction: NDArray[np.float32],
     ) -> Residuals:
         """Weighted residuals of ``values`` against what the engine reconstructed."""
-        u = screen.scaler.standardise(values, rows)
-        present = ~np.isnan(values)
-        z = weighted_residual(screen.head, u, reconstruction, present)
-        return cls(values, rows, reconstruction, z, present)
+        dies = standardise(screen.scaler, values, rows)
+        z = weighted_residual(screen.head, dies.u, reconstruction, dies.present)
+        return cls(values, rows, reconstruction, z, dies.present)
 
     def largest(self, die: int, k: int) -> NDArray[np.intp]:
-        """Columns of the tests present with the ``k`` largest |z|; ties go to the lower index."""
+        """Columns of the tests present with the ``k`` largest |z|; ties go to the lower index.
+
+        None of a die with a residual that is not finite.
+        """
+        if not np.isfinite(self.z[die]).all():
+            return np.empty(0, dtype=np.intp)
         size = np.where(self.present[die], np.abs(self.z[die]), -1.0)
         order = np.argsort(-size, kind="stable")
         return order[: min(k, int(self.present[die].sum()))]
 
 
 def explain(screen: Screen, residuals: Residuals, die: int, k: int) -> tuple[Contribution, ...]:
-    """The ``k`` largest contributions to the score of row ``die``, largest first."""
+    """The ``k`` largest contributions to the score of row ``die``, largest first.
+
+    Those of a die with too few tests for a score are told too; a die that is not evaluable, or
+    whose residuals are not all finite, has none.
+    """
     columns = residuals.largest(die, k)
+    if not len(columns):
+        return ()
     shares = _shares(screen.head, residuals, die)
     scaler, row = screen.scaler, residuals.rows[die]
     step = residuals.reconstruction[die].astype(np.float64) / scaler.inv_scale[row]

@@ -299,8 +299,9 @@ def _different_scores(report: GoldenReport) -> str:
         return ""
     first = different[0]
     expected = " or ".join(f"{s:.9g} (0x{b:08X})" for s, b in _pairs(first))
+    many = "scores that are" if len(different) > 1 else "score that is"
     return (
-        f"{len(different)} golden scores that are not the file's: die {first.die} in "
+        f"{len(different)} golden {many} not the file's: die {first.die} in "
         f"{first.precision} is {first.found:.9g} (0x{first.found_bits:08X}), expected {expected}"
     )
 

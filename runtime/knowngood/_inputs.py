@@ -102,5 +102,14 @@ def _check_buffer(name: str, array: object, dtype: type[np.generic], n_dies: int
         or not array.flags.writeable
     ):
         raise UsageError(
-            f"{name} must be a writable {np.dtype(dtype).name} array of shape ({n_dies},)"
+            f"{name} must be a writable {np.dtype(dtype).name} array of shape ({n_dies},), "
+            f"found {_describe_found(array, dtype, n_dies)}"
         )
+
+
+def _describe_found(array: object, dtype: type[np.generic], n_dies: int) -> str:
+    if not isinstance(array, np.ndarray):
+        return type(array).__name__
+    if array.dtype == dtype and array.shape == (n_dies,):
+        return "a read-only array"
+    return f"{array.dtype} {array.shape}"

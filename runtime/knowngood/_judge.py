@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._blocks import BLOCK
+from ._blocks import dies_per_block
 from ._contributions import Contribution, describe_top
-from ._errors import SchemaMismatchError
+from ._errors import SchemaMismatchError, UsageError
 from ._lot import Lot
 from ._network import OperatingPoint
 from ._schema import Schema
@@ -68,6 +68,11 @@ class LotResult:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __repr__(self) -> str:
+        counts = Counter(str(d) for d in self.dispositions)
+        named = ", ".join(f"{counts[str(d)]} {d}" for d in Disposition)
+        return f"<LotResult of {len(self)} test attempts: {named}>"
+
     def _repr_html_(self) -> str:
         from ._notebook import lot_result_html
 
@@ -84,19 +89,22 @@ class LotResult:
         return self.scorer.fpr
 
     def top_tests(self, row: int, k: int = 5) -> tuple[Contribution, ...]:
-        """The ``k`` tests that made the score of a die; empty for an unscored die."""
-        if self.verdicts[row] == Verdict.UNSCORED:
-            return ()
+        """The ``k`` tests that made the score of a die, largest first.
+
+        A die with too few tests for a score has contributions too, and so has a tester fail that
+        was not scored; without data, out of range or not finite a die has none.
+        """
         one = np.array([row])
         return self.scorer.explain(self.lot.values[one], self.lot.group[one], k)
 
     def top_texts(self, k: int = 5) -> NDArray[np.object_]:
-        """For rejected dies the ``k`` tests that made the score, in words; empty for others."""
+        """For rejected dies the ``k`` tests that made the score, as text; empty for others."""
         texts = np.full(len(self), "", dtype=object)
         rejected = np.flatnonzero(self.verdicts == Verdict.REJECT)
         group = self.lot.group
-        for start in range(0, len(rejected), BLOCK):
-            rows = rejected[start : start + BLOCK]
+        step = dies_per_block(self.lot.values.shape[1])
+        for start in range(0, len(rejected), step):
+            rows = rejected[start : start + step]
             residuals = self.scorer.residuals(self.lot.values[rows], group[rows])
             for i, row in enumerate(rows):
                 texts[row] = describe_top(self.scorer.screen, residuals, i, k)
@@ -118,7 +126,9 @@ def score_lot(scorer: Scorer, lot: Lot, options: LotOptions) -> LotResult:
 
     Raises:
         SchemaMismatchError: the lot is not what the model was made for.
+        UsageError: ``lot`` is a path, an array or a table.
     """
+    _require_lot(lot)
     aligned, warnings = _align(scorer.schema, lot, options)
     is_fail = lot.dies.tester_pass == 0
     judged = np.flatnonzero(~is_fail | options.score_fails)
@@ -139,6 +149,15 @@ def score_lot(scorer: Scorer, lot: Lot, options: LotOptions) -> LotResult:
         scorer, aligned, scores, verdicts, reasons, dispositions, n_missing,
         result.n_unknown_groups, warnings, options,
     )  # fmt: skip
+
+
+def _require_lot(lot: object) -> None:
+    if not isinstance(lot, Lot):
+        advice = "; bare arrays go to scorer.score" if isinstance(lot, np.ndarray) else ""
+        raise UsageError(
+            f"score_lot takes a Lot, found {type(lot).__name__}: "
+            f"read it with knowngood.read_lot first{advice}"
+        )
 
 
 def _align(model: Schema, lot: Lot, options: LotOptions) -> tuple[Lot, tuple[str, ...]]:

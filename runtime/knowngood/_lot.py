@@ -76,6 +76,9 @@ class Dies:
     def __len__(self) -> int:
         return len(self.lot)
 
+    def __repr__(self) -> str:
+        return f"<Dies of {len(self)} test attempts>"
+
     def select(self, rows: NDArray[Any]) -> Dies:
         """Some of the rows: a boolean mask or indices, shape ``(n,)``."""
         return Dies(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
@@ -214,6 +217,10 @@ class Lot:
                     f"{name} numbers must be from 0 to {most - 1}, "
                     f"found {numbers.min()} to {numbers.max()}"
                 )
+
+    def __repr__(self) -> str:
+        source = repr(self.facts.source) if self.facts.source else "not from a file"
+        return f"<Lot of {len(self.dies)} test attempts, {self.schema.n_tests} tests, {source}>"
 
     def _repr_html_(self) -> str:
         from ._notebook import lot_html

@@ -119,6 +119,13 @@ class Manifest:
     evaluation: Evaluation = Evaluation()
     drift: tuple[Drift, ...] = ()
 
+    def __repr__(self) -> str:
+        layers = " → ".join(map(str, self.widths))
+        return (
+            f"<Manifest {self.detector} {self.precision}, {self.screen.schema.n_tests} tests, "
+            f"layers {layers}>"
+        )
+
     def to_json(self) -> str:
         """Compact JSON text with sorted keys; arrays as base64 of little-endian bytes."""
         data = {

@@ -17,23 +17,21 @@ from typing import Literal
 
 import numpy as np
 
-from ._errors import ModelFileError, UsageError
-from ._kgd import MAGIC, decode
+from ._errors import ModelFileError
+from ._kgd import MAGIC, MAX_FILE_BYTES, decode
 from ._manifest import Manifest
 from ._network import OperatingPoint
-from ._seal import check_seal
-from ._sealed import SealedModel
+from ._seal import MARKER, check_seal
+from ._sealed import SealedModel, as_one_of
 
 ModelKind = Literal["onnx", "tflite", "kgd"]
 
-MAX_MODEL_BYTES = 1 << 30
-"""Larger files are refused unread: 5,000 tests in fp32 need about 100 MB."""
 MANIFEST_KEY = "knowngood.manifest"
 
 _SUFFIX_KINDS: dict[str, ModelKind] = {".onnx": "onnx", ".tflite": "tflite", ".kgd": "kgd"}
 _TFLITE_IDENTIFIER = b"TFL3"
-_KGD_VERSION = 8
 _ONNX_METADATA_PROPS = 14
+_ONNX_START = b"\x08"
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _TFLITE_BUFFERS, _TFLITE_METADATA = 4, 6
 
@@ -46,6 +44,7 @@ class ModelFile:
         path: where it was read from, for messages and records.
         data: the whole file.
         kind: "onnx", "tflite" or "kgd", by content.
+        format: the kind, for a ``.kgd`` with the version of its format: "kgd 1.0".
         digest: its sealed SHA-256 over the whole file, 64 hexadecimal digits.
         model_id: SHA-256 over what decides verdicts; the digest where a file has no other.
         manifest: what the file says of itself in the precision chosen.
@@ -55,18 +54,11 @@ class ModelFile:
     path: Path
     data: bytes
     kind: ModelKind
+    format: str
     digest: str
     model_id: str
     manifest: Manifest
     sealed: SealedModel | None = None
-
-    @property
-    def format(self) -> str:
-        """The kind of file, for a ``.kgd`` with the version of its format: "kgd 1.0"."""
-        if self.kind != "kgd":
-            return self.kind
-        major, minor = struct.unpack_from("<HH", self.data, _KGD_VERSION)
-        return f"kgd {major}.{minor}"
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -79,15 +71,12 @@ class ModelFile:
         Raises:
             UsageError: the file does not offer it.
         """
-        if precision is None or precision == self.manifest.precision:
+        if precision is None:
             return self
-        if self.sealed is None or precision not in self.sealed.precisions:
-            raise UsageError(
-                f"{self.path} offers no precision {precision!r}: "
-                f"it has {', '.join(self.precisions)} (precision=, --precision)"
-            )
-        manifest = next(self.sealed.manifest(p) for p in self.sealed.precisions if p == precision)
-        return replace(self, manifest=manifest)
+        precision = as_one_of(precision, self.precisions, str(self.path))
+        if self.sealed is None or precision == self.manifest.precision:
+            return self
+        return replace(self, manifest=self.sealed.manifest(precision))
 
 
 def read_model(path: str | Path) -> ModelFile:
@@ -109,7 +98,7 @@ def parse_model(data: bytes, path: str | Path) -> ModelFile:
     path = Path(path)
     if data.startswith(MAGIC[:4]) or (path.suffix.lower() == ".kgd" and data):
         return _parse_kgd(data, path)
-    kind: ModelKind = "tflite" if data[4:8] == _TFLITE_IDENTIFIER else "onnx"
+    kind: ModelKind = "tflite" if _is_tflite(data) else "onnx"
     if kind != "tflite":
         _refuse_other_files(data, path)
     digest = check_seal(data, str(path))
@@ -119,17 +108,50 @@ def parse_model(data: bytes, path: str | Path) -> ModelFile:
         manifest = _read_manifest(read_metadata(data))
     except (ModelFileError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise ModelFileError(f"{path}: {error}") from error
-    return ModelFile(path, data, kind, digest, digest, manifest)
+    return ModelFile(path, data, kind, kind, digest, digest, manifest)
 
 
 def _parse_kgd(data: bytes, path: Path) -> ModelFile:
     if not data.startswith(MAGIC[:4]):
+        _refuse_misnamed(path, _kind_without_magic(data))
         _refuse_other_files(data, path)
     _refuse_misnamed(path, "kgd")
     contents = decode(data, str(path))
-    model = contents.model
-    manifest = model.manifest(model.precisions[0])
-    return ModelFile(path, data, "kgd", contents.file_digest, contents.model_id, manifest, model)
+    sealed = contents.model
+    return ModelFile(
+        path,
+        data,
+        "kgd",
+        contents.format,
+        contents.file_digest,
+        contents.model_id,
+        sealed.manifest(sealed.precisions[0]),
+        sealed,
+    )
+
+
+def _kind_without_magic(data: bytes) -> ModelKind:
+    """What a file named ``.kgd`` is by other marks; "kgd", and then damaged, if there are none."""
+    if _is_tflite(data):
+        return "tflite"
+    return "onnx" if MARKER in data else "kgd"
+
+
+def _is_tflite(data: bytes) -> bool:
+    return data[4:8] == _TFLITE_IDENTIFIER
+
+
+def holds_model(path: Path) -> bool:
+    """Whether a file begins as a model does, whatever its name; False if it cannot be read.
+
+    ONNX has no magic bytes: its files begin with the field of their version, as no lot does.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(8)
+    except OSError:  # whoever reads all of it says why
+        return False
+    return head.startswith((MAGIC[:4], _ONNX_START)) or _is_tflite(head)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -138,8 +160,8 @@ def _read_bytes(path: Path) -> bytes:
         _refuse_endless(path)
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
-            if size > MAX_MODEL_BYTES:
-                raise ModelFileError(f"{path} is larger than {MAX_MODEL_BYTES:,} bytes: no model")
+            if size > MAX_FILE_BYTES:
+                raise ModelFileError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes: no model")
             return stream.read(size + 1)
     except OSError as error:
         raise ModelFileError(f"cannot read the model {path}: {error.strerror or error}") from error

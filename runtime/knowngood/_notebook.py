@@ -85,7 +85,7 @@ def lot_html(lot: Lot) -> str:
 
 def score_result_html(result: ScoreResult) -> str:
     """Verdicts, and the dies with the largest scores among the rejected."""
-    counts = _facts(f"{len(result):,} dies scored", _verdict_facts(result.verdicts, result.reasons))
+    counts = _facts(f"{len(result):,} dies", _verdict_facts(result.verdicts, result.reasons))
     rows = [
         (str(die), f"{result.scores[die]:.6g}", _top(result.top_tests(die, 3)))
         for die in _worst(result.scores, result.verdicts)
@@ -98,7 +98,7 @@ def lot_result_html(result: LotResult) -> str:
     dispositions = Counter(str(d) for d in result.dispositions)
     counted = ((str(d).replace("_", " "), f"{dispositions[str(d)]:,}") for d in Disposition)
     facts = _facts(
-        f"{len(result):,} test attempts judged",
+        f"{len(result):,} test attempts",
         (
             *counted,
             *_verdict_facts(result.verdicts, result.reasons),
@@ -133,7 +133,7 @@ def _outliers(place: Sequence[str], rows: Rows) -> str:
     rows = list(rows)
     if not rows:
         return ""
-    return _table("largest scores of rejected dies", (*place, "score", "tests behind it"), rows)
+    return _table("largest scores of rejected dies", (*place, "score", "tests behind it (z)"), rows)
 
 
 def _place(lot: Lot, row: int) -> tuple[str, ...]:

@@ -87,6 +87,11 @@ def _kind(path: Path) -> str:
     return kind
 
 
+def is_named_like_lot(path: Path) -> bool:
+    """Whether the suffix is one of a lot's."""
+    return _named_kind(path) is not None
+
+
 def _named_kind(path: Path) -> str | None:
     name = path.name.lower().removesuffix(".gz")
     return _KIND_OF_SUFFIX.get(Path(name).suffix)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -60,6 +60,8 @@ class Purpose:
 
 REFUSED_FIELDS = ("part_type", "temperature", "flow")
 WARNED_FIELDS = ("program", "revision")
+_LIMIT_DIGITS = (6, 9)
+"""Of limits in messages: the second where the first shows two different ones alike."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ class Schema:
         """The schema of some of the columns, in the order given."""
         return Schema(tuple(self.tests[int(i)] for i in columns), self.purpose)
 
+    def __repr__(self) -> str:
+        known = [repr(value) for value in asdict(self.purpose).values() if value]
+        return f"<Schema of {self.n_tests} tests, {', '.join(known) or 'purpose not known'}>"
+
     def _repr_html_(self) -> str:
         from ._notebook import schema_html
 
@@ -145,7 +151,8 @@ class Schema:
         (warnings if allow_absent else refused).extend(_describe_absent(t, data) for t in absent)
         refused.extend(_describe_repeated(self, data))
         found = [(t, data.tests[c]) for t, c in zip(self.tests, columns, strict=True) if c >= 0]
-        warnings.extend(_describe_lost_limits(found))
+        warnings.extend(_describe_one_sided("limits", found, _has_limits))
+        warnings.extend(_describe_one_sided("units", found, _has_units))
         for test, of_data in found:
             _compare_test(test, of_data, refused, warnings)
         _raise_if_refused(refused + (warnings if strict else []))
@@ -187,16 +194,26 @@ def _describe_repeated(model: Schema, data: Schema) -> list[str]:
     ]
 
 
-def _describe_lost_limits(found: Sequence[tuple[Test, Test]]) -> list[str]:
-    """One sentence for all tests whose limits the data leave out: CSV and Parquet carry none."""
-    lost = [ours.label for ours, theirs in found if _has_limits(ours) and not _has_limits(theirs)]
-    if not lost:
-        return []
-    return [f"limits: the data carry none for {len(lost)} tests (first: {lost[0]!r})"]
+def _describe_one_sided(
+    what: str, found: Sequence[tuple[Test, Test]], has: Callable[[Test], bool]
+) -> list[str]:
+    """A sentence for all tests whose limits or units one side leaves out: CSV may carry neither."""
+    lost = [ours.label for ours, theirs in found if has(ours) and not has(theirs)]
+    gained = [ours.label for ours, theirs in found if has(theirs) and not has(ours)]
+    return [
+        f"{what}: {whose} none for {len(labels)} {'test' if len(labels) == 1 else 'tests'} "
+        f"(first: {labels[0]!r})"
+        for whose, labels in (("the data carry", lost), ("the model has", gained))
+        if labels
+    ]
 
 
 def _has_limits(test: Test) -> bool:
     return test.low is not None or test.high is not None
+
+
+def _has_units(test: Test) -> bool:
+    return bool(test.units.strip())
 
 
 def _same_limit(a: float | None, b: float | None) -> bool:
@@ -206,16 +223,26 @@ def _same_limit(a: float | None, b: float | None) -> bool:
 
 
 def _compare_test(model: Test, data: Test, refused: list[str], warnings: list[str]) -> None:
-    if model.units.strip() != data.units.strip():
-        difference = f"test {model.label!r}: units {model.units!r} became {data.units!r}"
-        known = bool(model.units.strip() and data.units.strip())
-        (refused if known else warnings).append(difference)
-    same = _same_limit(model.low, data.low) and _same_limit(model.high, data.high)
-    if not same and _has_limits(data):
-        warnings.append(
-            f"test {model.label!r}: limits [{model.low}, {model.high}] "
-            f"became [{data.low}, {data.high}]"
-        )
+    """Differences of what both sides state; ``_describe_one_sided`` has the rest."""
+    same_units = model.units.strip() == data.units.strip()
+    if not same_units and _has_units(model) and _has_units(data):
+        refused.append(f"test {model.label!r}: units {model.units!r} became {data.units!r}")
+    same_limits = _same_limit(model.low, data.low) and _same_limit(model.high, data.high)
+    if not same_limits and _has_limits(model) and _has_limits(data):
+        warnings.append(f"test {model.label!r}: limits {_describe_limits(model, data)}")
+
+
+def _describe_limits(model: Test, data: Test) -> str:
+    """``1.87 … 2.11 V became 1.87 … none V``, with as many digits as tell them apart."""
+    short, exact = (
+        [_limits_text(test, digits) for test in (model, data)] for digits in _LIMIT_DIGITS
+    )
+    return " became ".join(exact if short[0] == short[1] else short)
+
+
+def _limits_text(test: Test, digits: int) -> str:
+    low, high = ("none" if v is None else f"{v:.{digits}g}" for v in (test.low, test.high))
+    return f"{low} … {high} {test.units}".rstrip()
 
 
 def _raise_if_refused(refused: list[str]) -> None:

@@ -57,9 +57,11 @@ class ScoreResult:
         return score_result_html(self)
 
     def top_tests(self, die: int, k: int = 5) -> tuple[Contribution, ...]:
-        """The ``k`` tests that made the score of row ``die``; empty for an unscored die."""
-        if self.verdicts[die] == Verdict.UNSCORED:
-            return ()
+        """The ``k`` tests that made the score of row ``die``, largest first.
+
+        A die with too few tests for a score has contributions too; without data, out of range or
+        not finite it has none.
+        """
         one = np.array([die])
         groups = self._scorer.screen.scaler.groups
         group = None if self._rows is None else groups[self._rows[one]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._blocks import BlockwiseEngine
+from ._blocks import BlockwiseEngine, dies_per_block
 from ._contributions import Contribution, Residuals, explain
 from ._errors import ModelFileError, OperatingPointError, UsageError
 from ._golden import require_golden
@@ -109,10 +109,14 @@ class Scorer:
         self._engine = engine
         self._point = point
         self._threshold = np.array(point.threshold, dtype=np.float32)
-        self._blocks = BlockwiseEngine(
-            engine, model.manifest.screen, self._threshold, is_exact=model.sealed is not None
-        )
         self._n_tests = model.manifest.screen.schema.n_tests
+        self._blocks = BlockwiseEngine(
+            engine,
+            model.manifest.screen,
+            self._threshold,
+            n_dies=dies_per_block(max(self._n_tests, *model.manifest.widths)),
+            is_exact=model.sealed is not None,
+        )
         self._has_groups = len(model.manifest.screen.scaler.groups) > 1
 
     def __repr__(self) -> str:
@@ -124,7 +128,8 @@ class Scorer:
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         model = self._model
-        return _reopen, (model.data, model.path, self.engine_name, self.precision, self.fpr)
+        path = str(model.path)  # a Path of one system cannot be unpickled on another
+        return _reopen, (model.data, path, self.engine_name, self.precision, self.fpr)
 
     def _repr_html_(self) -> str:
         from ._notebook import scorer_html
@@ -303,6 +308,7 @@ class Scorer:
 
         Raises:
             SchemaMismatchError: the lot is not what the model was made for.
+            UsageError: ``lot`` is a path, an array or a table.
         """
         from ._judge import LotOptions, score_lot
 
@@ -322,7 +328,13 @@ class Scorer:
         group: NDArray[np.integer[Any]] | None = None,
         k: int = 5,
     ) -> tuple[Contribution, ...]:
-        """The ``k`` tests that make the score of one die, ``(1, n_tests)``, largest first."""
+        """The ``k`` tests that make the score of one die, ``(1, n_tests)``, largest first.
+
+        Also of a die with too few tests for a score; none without data, out of range or not finite.
+
+        Raises:
+            UsageError: the arrays are not what they must be, or not of one die.
+        """
         accepted = self._accept(values)
         if len(accepted) != 1:
             raise UsageError(f"explain takes one die, (1, {self._n_tests}), found {values.shape}")
@@ -379,7 +391,7 @@ def check_behaviour(scorer: Scorer) -> None:
         )
 
 
-def _reopen(data: bytes, path: Path, engine: str, precision: str, fpr: float) -> Scorer:
+def _reopen(data: bytes, path: str, engine: str, precision: str, fpr: float) -> Scorer:
     """A pickled scorer: its file is verified again, and the engine found here is checked."""
     model = parse_model(data, path)
     return open_scorer(model, engine=engine, precision=precision, fpr=fpr, extrapolate=True)

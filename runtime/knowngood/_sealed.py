@@ -1,14 +1,14 @@
 """What a ``.kgd`` file holds, in memory: one screen, its layers in one or both precisions.
 
-`docs/format.md` says how it is encoded (`kgd`), `docs/arithmetic.md` what its scores are
+`docs/format.md` says how it is encoded (`_kgd`), `docs/arithmetic.md` what its scores are
 (`engines._reference`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,24 @@ from ._network import Dense, OperatingPoint, QuantizedDense, Screen
 LayerPrecision = Literal["fp32", "int8"]
 Precision = Literal["fp32", "int8", "verified"]
 LAYER_PRECISIONS: tuple[LayerPrecision, ...] = ("fp32", "int8")
+_Name = TypeVar("_Name", bound=str)
 MAX_WIDTH = 66_000
 """Inputs of a layer: up to here no int32 accumulator can overflow, 255 · 127 · 66,000 < 2³¹ − 1."""
+
+
+def as_one_of(name: str, precisions: Sequence[_Name], owner: str = "the model") -> _Name:
+    """``name`` as the one of ``precisions`` that it is; ``owner`` has them, for the message.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    for precision in precisions:
+        if precision == name:
+            return precision
+    raise UsageError(
+        f"{owner} offers no precision {name!r}: it has {', '.join(precisions)} "
+        "(precision=, --precision)"
+    )
 
 
 @dataclass(frozen=True)
@@ -119,16 +135,13 @@ class SealedModel:
                 return band
         raise OperatingPointError(f"the file has no band at a yield loss of {fpr:.4%}")
 
-    def manifest(self, precision: Precision) -> Manifest:
+    def manifest(self, precision: str) -> Manifest:
         """What the file says of itself in a precision: verified verdicts are those of fp32.
 
         Raises:
             UsageError: the file does not offer it.
         """
-        if precision not in self.precisions:
-            raise UsageError(
-                f"the model offers no precision {precision!r}: it has {', '.join(self.precisions)}"
-            )
+        precision = as_one_of(precision, self.precisions)
         points = self.points["int8" if precision == "int8" else "fp32"]
         return Manifest(
             screen=replace(self.screen, operating_points=points),

@@ -8,8 +8,6 @@ import pytest
 from bad_lots import ALL_BAD_LOTS, OTHER_LOTS, BadLot
 from workplace import Desk
 
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 UNREADABLE = tuple(case for case in ALL_BAD_LOTS if case.by == "reader")
 WITHOUT_CONTENT = tuple(case for case in ALL_BAD_LOTS if case.by == "content")
 

@@ -17,8 +17,6 @@ from knowngood._errors import ModelFileError
 from knowngood._seal import UNSEALED, seal
 from knowngood_export._trained import load_model
 
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 Write = Callable[[Path, Workplace], object]
 
 

@@ -14,8 +14,6 @@ from workplace import QUICK, Desk
 from knowngood._lot import Lot
 from knowngood.stdf import read_stdf, write_lot
 
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 
 def changed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Lot], Lot]:
     return lambda lot: replace(lot, values=change(lot.values.copy()).astype(np.float32))

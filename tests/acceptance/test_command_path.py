@@ -15,8 +15,6 @@ from workplace import MODEL_NAMES, N_TESTS, QUICK, Desk, Workplace
 
 from knowngood import read_verdicts
 
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 COLUMNS = (
     "lot,wafer,x,y,head,site,part_id,hard_bin,soft_bin,tester_pass,n_missing,score,threshold,"
     "verdict,reason,disposition,top_tests"

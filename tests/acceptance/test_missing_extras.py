@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from workplace import Workplace
 
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 BLOCK_AND_RUN = """
 import contextlib, io, json, sys
 

@@ -12,8 +12,6 @@ from workplace import MODEL_NAMES, QUICK, Desk
 
 from knowngood import _atomic
 
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 VERBS: dict[str, tuple[str, ...]] = {
     "train": ("train", "LOT", "-o", "out", *QUICK),
     "export": ("export", "TRAINED", "-o", "out", "--quiet"),

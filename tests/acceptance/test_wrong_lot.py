@@ -16,8 +16,6 @@ from workplace import Desk
 import knowngood
 from knowngood._lot import Lot
 
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 
 @dataclass(frozen=True)
 class NearLot:
@@ -33,7 +31,7 @@ class NearLot:
 
 NEAR_LOTS = (
     NearLot("low.stdf", with_test(3, low=-123.5), ("limits", "-123.5")),
-    NearLot("high.stdf", with_test(3, high=1e6), ("limits", "1000000.0")),
+    NearLot("high.stdf", with_test(3, high=1e6), ("limits", "1e+06")),
     NearLot("program.stdf", with_purpose(program="OTHER"), ("program", "'OTHER'")),
     NearLot("revision.stdf", with_purpose(revision="Z9"), ("revision", "'Z9'")),
 )

@@ -7,8 +7,6 @@ import shutil
 import pytest
 from workplace import Desk
 
-pytestmark = pytest.mark.xdist_group("acceptance")
-
 SCORE = ("score", "MODEL", "LOT", "-o", "v.csv")
 TRAIN = ("train", "OLD", "-o", "out", "--quiet")
 EXPORT = ("export", "TRAINED", "-o", "out", "--quiet")

@@ -172,7 +172,7 @@ def _compare_contributions(
 def scorer_of(model: SealedModel, precision: Precision) -> Scorer:
     """A scorer of the reference engine for a model that is in no file."""
     manifest = model.manifest(precision)
-    file = ModelFile(Path("made.kgd"), b"", "kgd", "0" * 64, "0" * 64, manifest, model)
+    file = ModelFile(Path("made.kgd"), b"", "kgd", "kgd 1.0", "0" * 64, "0" * 64, manifest, model)
     point = manifest.screen.operating_point(FPR)
     return Scorer(file, ReferenceEngine.open(file).at(FPR), point)
 

@@ -15,7 +15,6 @@ import argparse
 import json
 import sys
 import time
-import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,12 +31,13 @@ from mutations import DECIDING, Mutant, Mutator
 from numpy.typing import NDArray
 
 from knowngood._errors import ModelFileError
-from knowngood._kgd import decode, encode
+from knowngood._kgd import encode
 from knowngood._model_file import ModelFile, parse_model
 from knowngood._scorer import open_scorer
 from knowngood._sealed import SealedModel
 from knowngood.engines._reference import score_sealed
 from sealed_models import HISTORY, seal_up, varied_network
+from traced_memory import MEBIBYTE, beyond_twice_the_file
 
 Outcome = Literal[
     "refused",
@@ -49,7 +49,6 @@ Outcome = Literal[
     "foreign error",
 ]
 EVERY_NTH_MEASURED = 50
-MEBIBYTE = 1 << 20
 
 
 def bases() -> dict[str, bytes]:
@@ -178,24 +177,10 @@ def run(n_mutants: int, seed: int = 0, tally: Tally | None = None) -> Tally:
         name = names[i % len(names)]
         mutant = courts[name].mutator.mutant()
         if i % EVERY_NTH_MEASURED == 0:
-            excess = peak_bytes(mutant.data) - 2 * len(mutant.data)
-            tally.largest_excess = max(tally.largest_excess, excess)
+            tally.largest_excess = max(tally.largest_excess, beyond_twice_the_file(mutant.data))
         tally.add(mutant, courts[name].judge(mutant), name)
         tally.seconds = time.perf_counter() - start
     return tally
-
-
-def peak_bytes(data: bytes) -> int:
-    """The most memory that decoding takes at once, beside the file itself."""
-    tracemalloc.start()
-    try:
-        decode(data, "mutant.kgd")
-    except ModelFileError:
-        pass
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    return peak
 
 
 def _rule(message: str) -> str:

@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
 STATUS = dict(ROW.findall(PAGE))
 SAYS = {
     "refused by its kind": r"m\.kgd is (gzip|a zip|empty)",
-    "refused by the golden dies": r"golden scores that are not the file's",
+    "refused by the golden dies": r"golden scores? that (is|are) not the file's",
     "refused by the golden reconstructions": r"reconstructions in \w+ that are not the file's",
 }
 

@@ -5,13 +5,13 @@ Each test shows what does happen: the file loads, under another ``model_id`` if 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from forged_files import DATA, ByHand, edited, fields, manifest
-from numpy.typing import NDArray
 
+from altered_engine import AlteredEngine, flushing_subnormals
 from knowngood._errors import ModelFileError
 from knowngood._golden import require_golden, with_golden
 from knowngood._kgd import decode, encode
@@ -19,7 +19,7 @@ from knowngood._model_file import ModelFile, parse_model
 from knowngood._schema import Schema, Test
 from knowngood._scorer import Scorer, open_scorer
 from knowngood._sealed import Golden, SealedModel
-from knowngood.engines import Engine, open_engine
+from knowngood.engines import open_engine
 from sealed_models import tiny_sealed
 from tiny_models import tiny_schema
 
@@ -92,29 +92,6 @@ def test_a94_thresholds_that_differ_by_precision():
     assert thresholds == {"fp32": 2, "int8": 2.125, "verified": 2}
 
 
-@dataclass
-class FlushesSubnormals:
-    """An exact engine in a host that has set flush-to-zero."""
-
-    inner: Engine
-    name: str = "reference"
-    version: str = "0"
-
-    def score(
-        self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
-    ) -> NDArray[np.float32]:
-        scores = self.inner.score(values, rows)
-        return np.where(np.abs(scores) < np.finfo(np.float32).tiny, np.float32(0), scores)
-
-    def reconstruct(
-        self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
-    ) -> NDArray[np.float32]:
-        return self.inner.reconstruct(values, rows)
-
-    def at(self, fpr: float) -> Engine:
-        return FlushesSubnormals(self.inner.at(fpr))
-
-
 def with_subnormal_weights() -> SealedModel:
     model = tiny_sealed()
     head = model.screen.head
@@ -130,7 +107,7 @@ def test_a95_subnormal_weights_and_an_engine_that_flushes_them():
     engine = open_engine(model)
     require_golden(model, engine)
     with pytest.raises(ModelFileError, match="golden scores that are not the file's"):
-        require_golden(model, FlushesSubnormals(engine))
+        require_golden(model, AlteredEngine(engine, flushing_subnormals))
 
 
 def test_a96_keys_of_tests_whose_hashes_collide():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from mutate import MEBIBYTE, Court, Tally, bases, run
+from mutate import Court, Tally, bases, run
 from mutations import DIGESTS, Mutator
 
 from knowngood._kgd import _codec, _layout
+from traced_memory import MEBIBYTE
 
 N_MUTANTS = 20_000
 LEGAL = {"refused", "refused by golden dies", "refused at load", "annotated", "another model"}

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from knowngood._commands import main
+from knowngood._kgd import encode
 from knowngood._manifest import Drift, Manifest, Provenance, Source
 from knowngood.stdf import write_lot
+from sealed_models import tiny_sealed
 from tiny_lots import tiny_lot
 from tiny_models import tiny_network, tiny_onnx
 
@@ -87,6 +89,25 @@ def test_a_model_in_words(model, capsys):
 def test_inspecting_a_model_needs_no_engine(model, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     assert as_json(capsys, model)["kind"] == "onnx"
+
+
+@pytest.mark.parametrize("name", ["noext", "model.kgd.bak", "model.bin"])
+@pytest.mark.parametrize("kind", ["kgd", "onnx", "tflite"])
+def test_a_model_of_any_name(tmp_path, capsys, name, kind):
+    if kind == "tflite":
+        writer = pytest.importorskip("knowngood_export.tflite_writer")
+        data = writer.network_to_tflite(NETWORK, full_manifest())
+    else:
+        data = tiny_onnx(NETWORK) if kind == "onnx" else encode(tiny_sealed())
+    (tmp_path / name).write_bytes(data)
+    facts = as_json(capsys, tmp_path / name)
+    assert (facts["kind"], facts["schema_digest"]) == (kind, NETWORK.screen.schema.digest)
+
+
+def test_what_is_neither_model_nor_lot(tmp_path, capsys):
+    (tmp_path / "noext").write_bytes(b"neither of them")
+    assert main(["inspect", str(tmp_path / "noext")]) == 3
+    assert "cannot tell what this file is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["lot.stdf", "lot.std.gz"])

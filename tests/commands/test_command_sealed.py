@@ -15,7 +15,7 @@ from knowngood._commands import main
 from knowngood._kgd import encode
 from knowngood._schema import Schema
 from knowngood._sealed import SealedModel
-from sealed_models import HISTORY, seal_up, tiny_sealed, varied_network
+from sealed_models import HISTORY, operating_points, seal_up, tiny_sealed, varied_network
 from tiny_models import tiny_network, tiny_onnx
 
 MODEL = tiny_sealed(**HISTORY, certificate='{"flips":{"good":0}}')
@@ -74,7 +74,8 @@ def test_inspect_in_words(path, capsys):
     assert main(["inspect", str(path)]) == 0
     text = capsys.readouterr().out
     for expected in (
-        "autoencoder verified, .kgd",
+        "autoencoder, .kgd (verified, int8, fp32)",
+        "yield loss  verified   0.50%: score ≤ 2 passes",
         f"model_id    {path.read_bytes()[64:96].hex()}",
         "precisions  verified, int8, fp32",
         "golden      6 dies",
@@ -87,6 +88,34 @@ def test_inspect_in_words(path, capsys):
         "the last lot",
     ):
         assert expected in text
+    assert "thresholds  fp32" not in text
+
+
+def test_inspect_gives_the_thresholds_of_each_precision_once(tmp_path, capsys):
+    points = operating_points()
+    model = tiny_sealed(with_bands=False)
+    lower = tuple(replace(point, threshold=point.threshold - 0.5) for point in points)
+    path = tmp_path / "model.kgd"
+    path.write_bytes(encode(replace(model, points={"fp32": points, "int8": lower})))
+    assert main(["inspect", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "autoencoder, .kgd (int8, fp32)" in text
+    assert "yield loss  int8   0.50%: score ≤ 1.5 passes" in text
+    assert "thresholds  fp32: 0.10% 3, 0.50% 2, 2.00% 1.5" in text
+    assert "thresholds  int8" not in text
+
+
+def test_inspect_says_what_fp32_was_compared_on(tmp_path, capsys):
+    drift = tuple(
+        replace(HISTORY["drift"][0], form=f"kgd {precision} (reference 0.1.0)")
+        for precision in ("fp32", "int8")
+    )
+    path = tmp_path / "model.kgd"
+    path.write_bytes(encode(tiny_sealed(drift=drift)))
+    assert main(["inspect", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "kgd fp32 (reference 0.1.0), on a sample of the held-out dies: score" in text
+    assert "kgd int8 (reference 0.1.0): score" in text
 
 
 def test_inspect_tells_what_another_model_is(tmp_path, capsys):
@@ -140,7 +169,9 @@ def test_unpacked_golden_dies_are_exact(path, tmp_path):
     with (tmp_path / "out" / "golden.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     for die, row in enumerate(rows):
-        values = [np.float32(row[f"test {t.label}"]) for t in MODEL.screen.schema.tests]
+        cells = [row[f"test {t.label}"] for t in MODEL.screen.schema.tests]
+        values = [np.float32(cell or "nan") for cell in cells]
+        assert "nan" not in cells
         np.testing.assert_array_equal(values, MODEL.golden.values[die])
         assert int(row["group"]) == MODEL.golden.group[die]
         bits = int(MODEL.golden.score_bits["int8"][die])
@@ -161,14 +192,54 @@ def test_unpack_takes_an_empty_folder_and_no_other(path, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
-def test_unpack_leaves_nothing_behind_when_it_fails(path, tmp_path, monkeypatch, capsys):
+def test_unpack_fills_the_folder_that_it_is_run_in(path, tmp_path, monkeypatch):
+    """The folder stays itself, with its mode, and nothing is made beside it."""
+    folder = tmp_path / "here"
+    folder.mkdir(mode=0o750)
+    monkeypatch.chdir(folder)
+    before = folder.stat()
+    assert main(["unpack", str(path), "-o", ".", "--quiet"]) == 0
+    after = folder.stat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert "golden.csv" in os.listdir()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["here", "model.kgd"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the modes of folders are POSIX's")
+@pytest.mark.skipif(
+    getattr(os, "geteuid", lambda: 1)() == 0, reason="the superuser may write everywhere"
+)
+def test_unpack_needs_no_leave_to_write_beside_an_empty_folder(path, tmp_path, capsys):
+    parent = tmp_path / "parent"
+    for name, mode in (("open", 0o755), ("closed", 0o555)):
+        (parent / name).mkdir(parents=True)
+        (parent / name).chmod(mode)
+    parent.chmod(0o555)
+    try:
+        assert main(["unpack", str(path), "-o", str(parent / "open"), "--quiet"]) == 0
+        assert main(["unpack", str(path), "-o", str(parent / "closed")]) == 2
+    finally:
+        parent.chmod(0o755)
+    assert "closed" in capsys.readouterr().err
+    assert not list((parent / "closed").iterdir())
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_unpack_leaves_nothing_behind_when_it_fails(path, tmp_path, monkeypatch, capsys, is_there):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    out = tmp_path / "out"
+    if is_there:
+        out.mkdir()
     monkeypatch.setattr(os, "fsync", full)
-    assert main(["unpack", str(path), "-o", str(tmp_path / "out")]) == 2
-    assert "No space left" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["model.kgd"]
+    assert main(["unpack", str(path), "-o", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert f"cannot write {out}" in said
+    assert "No space left" in said
+    assert "/." not in said
+    found = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*"))
+    assert found == (["model.kgd", "out"] if is_there else ["model.kgd"])
 
 
 def test_names_of_tests_are_no_paths(tmp_path):
@@ -247,6 +318,10 @@ def test_selftest_of_an_onnx(tmp_path, capsys):
     assert (code, facts["passed"]) == (0, True)
     assert facts["engine"].startswith("onnxruntime ")
     assert "a die at every centre is scored" in facts["behaviour"]
+    assert main(["selftest", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "behaviour passed (this kind of file carries no golden dies), onnxruntime" in text
+    assert "self-test passed" not in text
 
 
 def test_selftest_of_an_onnx_that_misbehaves(tmp_path, capsys):
@@ -259,6 +334,8 @@ def test_selftest_of_an_onnx_that_misbehaves(tmp_path, capsys):
     code, facts = as_json(capsys, "selftest", path)
     assert (code, facts["passed"]) == (1, False)
     assert "no finite score" in facts["behaviour"]
+    assert main(["selftest", str(path)]) == 1
+    assert "behaviour FAILED" in capsys.readouterr().out
 
 
 def test_selftest_refuses_what_is_no_model(tmp_path, path, capsys):

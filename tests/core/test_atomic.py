@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import multiprocessing
 import os
 import signal
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from typing import BinaryIO
 import pytest
 
 from knowngood import _atomic
-from knowngood._atomic import write_bytes, write_together, write_with
+from knowngood._atomic import write_bytes, write_folder, write_together, write_with
 from knowngood._errors import UsageError
 
 
@@ -69,6 +70,74 @@ def test_files_of_a_set_are_replaced_together_or_not_at_all(
         write_together({first: b"new", tmp_path / "nowhere" / "d": b"new"})
     assert (first.read_bytes(), second.read_bytes()) == (b"old", b"old")
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+
+
+def fail_on_call(number: int, real: Callable[..., None]) -> Callable[..., None]:
+    """``real``, but for an input/output error on its call of this number."""
+    calls = itertools.count(1)
+
+    def call(*arguments: object) -> None:
+        if next(calls) == number:
+            raise OSError(errno.EIO, "Input/output error")
+        real(*arguments)
+
+    return call
+
+
+def test_a_rename_that_fails_says_which_files_are_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    write_together(dict.fromkeys(paths, b"old"))
+    monkeypatch.setattr(os, "replace", fail_on_call(2, os.replace))
+    with pytest.raises(UsageError) as caught:
+        write_together(dict.fromkeys(paths, b"new"))
+    message = str(caught.value)
+    assert f"cannot write {paths[1]}: Input/output error. Already new" in message
+    assert f": {paths[0]}. Write all files again" in message
+    assert "Nothing was changed" not in message
+    assert [path.read_bytes() for path in paths] == [b"new", b"old", b"old"]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+
+
+def test_the_first_rename_that_fails_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "f.bin"
+    write_bytes(target, b"old")
+    monkeypatch.setattr(os, "replace", fail_on_call(1, os.replace))
+    with pytest.raises(UsageError, match="Nothing was changed there"):
+        write_bytes(target, b"new")
+    assert target.read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_be_synced_has_its_files_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / name for name in "ab"]
+    monkeypatch.setattr(os, "fsync", fail_on_call(3, os.fsync))  # after one for each file
+    with pytest.raises(UsageError) as caught:
+        write_together(dict.fromkeys(paths, b"new"))
+    assert f"cannot write {tmp_path}: Input/output error" in str(caught.value)
+    assert f"{paths[0]}, {paths[1]}" in str(caught.value)
+    assert "Nothing was changed" not in str(caught.value)
+    assert [path.read_bytes() for path in paths] == [b"new", b"new"]
+
+
+def test_a_folder_is_new_as_a_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", fail_on_call(1, os.replace))
+        with pytest.raises(UsageError, match="Nothing was changed"):
+            write_folder(folder, {"a": b"1"})
+    assert not os.listdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", fail_on_call(3, os.fsync))  # after its file and itself
+    with pytest.raises(UsageError, match=f"Already new.* {folder}\\."):
+        write_folder(folder, {"a": b"1"})
+    assert (folder / "a").read_bytes() == b"1"
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def _write_until_killed(target: Path, is_writing: multiprocessing.synchronize.Event) -> None:

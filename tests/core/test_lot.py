@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from knowngood._errors import InputError, UsageError
-from knowngood._lot import NO_COORDINATE, Dies, Lot, mark_attempts, source_name
+from knowngood._lot import NO_COORDINATE, Dies, Lot, LotFacts, mark_attempts, source_name
 from knowngood._schema import Schema
 
 
@@ -52,6 +54,14 @@ def test_every_head_and_site_has_a_group_of_its_own() -> None:
         getattr(bad, name)[:] = number
         with pytest.raises(InputError, match=name):
             Lot(np.zeros((1, 1), np.float32), Schema.anonymous(1), bad)
+
+
+def test_a_lot_prints_one_line() -> None:
+    lot = Lot(np.zeros((2, 3), np.float32), Schema.anonymous(3), Dies.anonymous(2))
+    assert repr(lot) == "<Lot of 2 test attempts, 3 tests, not from a file>"
+    read = replace(lot, facts=LotFacts(source="lot7.stdf"))
+    assert repr(read) == "<Lot of 2 test attempts, 3 tests, 'lot7.stdf'>"
+    assert repr(lot.dies) == "<Dies of 2 test attempts>"
 
 
 def test_a_lot_of_the_wrong_shape_is_refused() -> None:

@@ -45,6 +45,10 @@ def make_manifest() -> Manifest:
     )
 
 
+def test_a_manifest_prints_one_line() -> None:
+    assert repr(make_manifest()) == "<Manifest autoencoder int8, 2 tests, layers 2 → 1 → 2>"
+
+
 def test_round_trip_is_exact() -> None:
     manifest = make_manifest()
     again = Manifest.from_json(manifest.to_json())

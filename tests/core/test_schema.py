@@ -67,7 +67,7 @@ def test_other_units_are_refused_and_unknown_units_warned_about() -> None:
     with pytest.raises(SchemaMismatchError, match="units 'V' became 'mV'"):
         MODEL.align(data_schema(dataclasses.replace(TESTS[0], units="mV"), *TESTS[1:]))
     unknown = MODEL.align(data_schema(dataclasses.replace(TESTS[0], units=""), *TESTS[1:]))
-    assert len(unknown.warnings) == 1
+    assert unknown.warnings == ("units: the data carry none for 1 test (first: '100 VDD')",)
 
 
 def test_a_renamed_test_is_refused_and_the_likely_one_named() -> None:
@@ -96,6 +96,48 @@ def test_data_without_any_limits_are_one_warning() -> None:
     assert f"none for {n_limited} tests" in warning
     with pytest.raises(SchemaMismatchError, match="limits"):
         MODEL.align(bare, strict=True)
+
+
+def test_data_or_a_model_without_any_units_are_one_warning() -> None:
+    bare = data_schema(*(dataclasses.replace(t, units=" ") for t in TESTS))
+    first = "3 tests (first: '100 VDD')"
+    assert MODEL.align(bare).warnings == (f"units: the data carry none for {first}",)
+    assert bare.align(MODEL).warnings == (f"units: the model has none for {first}",)
+    for model, data in ((MODEL, bare), (bare, MODEL)):
+        with pytest.raises(SchemaMismatchError, match="units"):
+            model.align(data, strict=True)
+
+
+def test_limits_that_only_the_data_carry_are_one_warning() -> None:
+    bare = data_schema(*(dataclasses.replace(t, low=None, high=None) for t in TESTS))
+    (warning,) = bare.align(MODEL).warnings
+    assert warning == "limits: the model has none for 2 tests (first: '100 VDD')"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shown"),
+    [
+        (
+            (1.8700000047683716, 2.109999895095825),
+            (1.87, None),
+            "1.87 … 2.11 V became 1.87 … none V",
+        ),
+        ((None, 2.5e-9), (-1e6, 2.5e-9), "none … 2.5e-09 V became -1e+06 … 2.5e-09 V"),
+        ((0.0, 1.000001), (0.0, 1.000004), "0 … 1.000001 V became 0 … 1.000004 V"),
+    ],
+)
+def test_other_limits_are_shown_as_people_write_them(
+    ours: tuple[float, float], theirs: tuple[float, float], shown: str
+) -> None:
+    model, data = (
+        Schema((Test(1, "VREF", units="V", low=low, high=high),)) for low, high in (ours, theirs)
+    )
+    assert model.align(data).warnings == (f"test '1 VREF': limits {shown}",)
+
+
+def test_a_schema_prints_one_line() -> None:
+    assert repr(MODEL) == "<Schema of 3 tests, 'CHIP', '25', 'WS1', 'prog', 'A'>"
+    assert repr(Schema.anonymous(5000)) == "<Schema of 5000 tests, purpose not known>"
 
 
 def test_two_columns_for_one_test_are_refused() -> None:

@@ -1,15 +1,20 @@
 """Scores every ``.kgd`` of a folder; run by the Python of an environment with the wheel and NumPy.
 
+What quantises on a workstation needs no more, so its modules are imported here too.
+
 usage: score_sealed.py FOLDER OUTPUT.npz. Reads <model>.npz with values and group.
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 import knowngood
 
+for module in ("heads", "int8", "static_ranges"):
+    import_module(f"knowngood_quantize.{module}")
 folder, output = Path(sys.argv[1]), sys.argv[2]
 found = {}
 for path in sorted(folder.glob("*.kgd")):

@@ -10,7 +10,7 @@ from knowngood._forward import forward
 from knowngood_export.tflite_writer import network_to_tflite
 from random_networks import make_dies, make_manifest, make_network
 
-pytestmark = [pytest.mark.environment, pytest.mark.xdist_group("environments")]
+pytestmark = pytest.mark.environment
 
 
 def test_tflite_runtime_scores_and_times_in_its_own_process(old_tflite, tmp_path):

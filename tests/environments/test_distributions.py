@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks._other_python import locked
 from knowngood import load, read_lot, read_verdicts
 from knowngood._kgd import encode
 from knowngood._lot import Dies, Lot
@@ -28,7 +29,7 @@ from sealed_models import seal_up, varied_network
 REPOSITORY = Path(__file__).resolve().parents[2]
 SEALED = {"mse": "elu", "normalized": "leaky_relu", "topk": "sigmoid", "mahalanobis": "tanh"}
 """A head, and the activation of its network."""
-pytestmark = [pytest.mark.environment, pytest.mark.slow, pytest.mark.xdist_group("environments")]
+pytestmark = [pytest.mark.environment, pytest.mark.slow]
 
 
 def build(what: str, source: Path, out: Path) -> Path:
@@ -114,13 +115,14 @@ def installed(
     key = hashlib.sha256("\n".join([version, *wanted]).encode()).hexdigest()[:12]
     folder = REPOSITORY / ".venvs" / f"wheel-{extra or 'alone'}-{version}-{key}"
     inside = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([python, "-m", "venv", str(folder)], check=True)
-        if (why := pip(inside, *wanted)) is not None:
-            pytest.skip(f"pip cannot install {' '.join(wanted)} on Python {version}: {why}")
-        (folder / "complete").touch()
-    why = pip(inside, "--no-deps", "--no-index", "--force-reinstall", str(wheel))
+    with locked(folder):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([python, "-m", "venv", str(folder)], check=True)
+            if (why := pip(inside, *wanted)) is not None:
+                pytest.skip(f"pip cannot install {' '.join(wanted)} on Python {version}: {why}")
+            (folder / "complete").touch()
+        why = pip(inside, "--no-deps", "--no-index", "--force-reinstall", str(wheel))
     assert why is None, why
     return inside
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from itertools import product
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scores_in_environment import scores_of
 
 from knowngood._forward import forward
 from knowngood._network import Network
@@ -19,8 +18,7 @@ from knowngood_export.onnx_writer import network_to_onnx
 from knowngood_export.tflite_writer import network_to_tflite
 from random_networks import ACTIVATIONS, make_dies, make_manifest, make_network, quantize_roughly
 
-HERE = Path(__file__).resolve().parent
-pytestmark = [pytest.mark.environment, pytest.mark.xdist_group("environments")]
+pytestmark = pytest.mark.environment
 WIDTHS = (40, 24, 8, 24, 40)
 HEADS = ("topk", "mse", "normalized", "mahalanobis")
 
@@ -67,22 +65,8 @@ def score_everywhere(folder: Path, suffix: str, old_python: Path, engines: tuple
     np.savez(folder / "dies.npz", **dies)
     scores = []
     for python, engine in ((old_python, engines[0]), (Path(sys.executable), engines[1])):
-        run_script(python, engine, folder)
-        with np.load(folder / "scores.npz") as stored:
-            scores.append(dict(stored))
+        scores.append(scores_of(python, engine, folder))
     return scores
-
-
-def run_script(python: Path, engine: str, folder: Path) -> None:
-    runtime = HERE.parents[1] / "runtime"
-    done = subprocess.run(
-        [str(python), str(HERE / "score_models.py"), engine, str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(runtime)},
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def check(old: dict[str, NDArray], new: dict[str, NDArray], suffix: str, version: str) -> None:

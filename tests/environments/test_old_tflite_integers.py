@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scores_in_environment import scores_of
 
 from knowngood._forward import forward
 from knowngood_export.tflite_full_int8 import network_to_full_int8
@@ -18,8 +17,7 @@ from knowngood_quantize.int8 import Int8Recipe, quantize
 from knowngood_quantize.static_ranges import with_static_ranges
 from random_networks import make_dies, make_manifest, make_network
 
-HERE = Path(__file__).resolve().parent
-pytestmark = [pytest.mark.environment, pytest.mark.xdist_group("environments")]
+pytestmark = pytest.mark.environment
 WIDTHS = (64, 32, 12, 32, 64)
 ACTIVATIONS = ("linear", "relu", "leaky_relu", "sigmoid", "tanh", "elu")
 WIDEST = 700
@@ -51,20 +49,6 @@ def write_models(folder: Path) -> dict[str, NDArray[np.float32]]:
             expected[case] = forward(network, values, group).scores
     np.savez(folder / "dies.npz", **dies)
     return expected
-
-
-def scores_of(python: Path, engine: str, folder: Path) -> dict[str, NDArray[np.float32]]:
-    runtime = HERE.parents[1] / "runtime"
-    done = subprocess.run(
-        [str(python), str(HERE / "score_models.py"), engine, str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(runtime)},
-    )
-    assert done.returncode == 0, done.stderr
-    with np.load(folder / "scores.npz") as stored:
-        return dict(stored)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from correlated_dies import correlated
@@ -9,6 +11,8 @@ from correlated_dies import correlated
 import knowngood
 from knowngood._errors import UsageError
 from knowngood._forward import forward
+from knowngood._network import Activation
+from knowngood_export import _make_files
 from knowngood_export.export import export_trained
 from knowngood_quantize.int8 import Int8Recipe
 
@@ -46,6 +50,18 @@ def test_they_are_tflite_only(trained, tmp_path):
     for precision in PRECISIONS:
         with pytest.raises(UsageError, match=f"{precision}' is written as tflite only"):
             export_trained(trained, tmp_path, ("onnx", "kgd"), (precision,))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_edge_tpu_cannot_run_is_refused_before_any_work(trained, tmp_path, monkeypatch):
+    layers = tuple(
+        replace(layer, activation=Activation("elu", 1.0)) for layer in trained.network.layers
+    )
+    elu = replace(trained, network=replace(trained.network, layers=layers))
+    monkeypatch.setattr(_make_files, "quantize", None)
+    monkeypatch.setattr(_make_files.TrainedScores, "of", None)
+    with pytest.raises(UsageError, match="elu is not an operator of the Edge TPU"):
+        export_trained(elu, tmp_path / "new", ("kgd", "tflite"), ("fp32", "int8-full"))
     assert not list(tmp_path.iterdir())
 
 

@@ -29,15 +29,20 @@ EDGE_TPU_OPERATORS = {"FULLY_CONNECTED", "LOGISTIC", "TANH", "PRELU"}
 """Those of the table at coral.ai/docs/edgetpu/models-intro that a chain of layers can need."""
 ACTIVATIONS = ("relu", "linear", "leaky_relu", "sigmoid", "tanh")
 WIDTHS = (48, 24, 8, 24, 48)
+GPTQ = Int8Recipe()
 
 
 def make_ranged(
-    widths: tuple[int, ...] = WIDTHS, *, per_channel: bool = True, n_dies: int = 200, **network
+    widths: tuple[int, ...] = WIDTHS,
+    *,
+    recipe: Int8Recipe = GPTQ,
+    n_dies: int = 200,
+    **network,
 ) -> tuple[RangedNetwork, NDArray[np.float32]]:
     """A network with ranges, and the standardised dies they were measured on."""
     plain = make_network(widths, **network)
     values, group = make_dies(plain, n_dies)
-    quantized = quantize(plain, values, group, Int8Recipe(per_channel=per_channel))
+    quantized = quantize(plain, values, group, recipe)
     u = forward(plain, values, group).standardised
     return with_static_ranges(quantized, values, group), u
 
@@ -83,7 +88,7 @@ def unpack(data: bytes) -> tuple[schema.ModelT, schema.SubGraphT]:
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_file_computes_what_integers_compute(activation, per_channel, kernels):
-    ranged, u = make_ranged(activation=activation, per_channel=per_channel)
+    ranged, u = make_ranged(activation=activation, recipe=Int8Recipe(per_channel=per_channel))
     expected = full_int8(ranged, u, INT8_WIDENING)
     error = np.abs(run(write(ranged), u, kernels) - expected) / int8_step(*ends_of(ranged, -1))
     # a tie in a hidden layer may fall the other way, which moves results by about a step
@@ -127,7 +132,7 @@ def test_only_edge_tpu_operators_constant_sizes_and_nothing_in_float(activation)
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_weights_are_symmetric_per_channel_or_per_tensor(per_channel):
-    ranged, _ = make_ranged(per_channel=per_channel)
+    ranged, _ = make_ranged(recipe=Int8Recipe(per_channel=per_channel))
     _, graph = unpack(write(ranged))
     weights = [t for t in graph.tensors if t.name.startswith(b"weight_")]
     n_scales = [len(t.quantization.scale) for t in weights]
@@ -150,7 +155,7 @@ def test_a_layer_without_weights_keeps_its_bias():
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_a_bias_that_dwarfs_its_weights_is_kept(per_channel):
-    ranged, u = make_ranged((12, 8, 12), per_channel=per_channel)
+    ranged, u = make_ranged((12, 8, 12), recipe=Int8Recipe(per_channel=per_channel))
     first = ranged.layers[0]
     tiny = np.finfo(np.float32).tiny
     scale = np.where(np.arange(8) == 2, tiny, first.weight_scale) if per_channel else tiny
@@ -191,7 +196,8 @@ def forward_y(network: Network, u: NDArray[np.float32]) -> NDArray[np.float64]:
 def test_sizes_beside_the_float_file():
     widths = (512, 256, 128, 32, 128, 256, 512)
     for per_channel, least in ((True, 3.6), (False, 3.9)):
-        ranged, _ = make_ranged(widths, per_channel=per_channel, n_dies=20)
+        recipe = Int8Recipe(per_channel=per_channel, rounding="nearest")
+        ranged, _ = make_ranged(widths, recipe=recipe, n_dies=20)
         network = ranged.network
         aside = len(make_manifest(network, "fp32").to_json().encode())
         fp32 = len(network_to_tflite(network, make_manifest(network))) - aside

@@ -14,7 +14,7 @@ from knowngood._forward import forward, score_residual
 from knowngood._model_file import parse_model
 from knowngood_export._tflite_int16 import INT16_WIDENING
 from knowngood_export.tflite_writer import network_to_tflite, network_to_tflite_int16x8
-from knowngood_quantize.int8 import quantize
+from knowngood_quantize.int8 import Int8Recipe, quantize
 from knowngood_quantize.static_ranges import RangedNetwork, ValueRange, with_static_ranges
 from random_networks import ACTIVATIONS, make_dies, make_manifest, make_network, without_layers
 from static_integers import int16x8
@@ -24,15 +24,20 @@ KERNELS = {
     "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
 }
 WIDTHS = (48, 24, 8, 24, 48)
+GPTQ, NEAREST = Int8Recipe(), Int8Recipe(rounding="nearest")
 
 
 def make_ranged(
-    widths: tuple[int, ...] = WIDTHS, n_dies: int = 200, **network
+    widths: tuple[int, ...] = WIDTHS,
+    n_dies: int = 200,
+    recipe: Int8Recipe = GPTQ,
+    **network,
 ) -> tuple[RangedNetwork, NDArray[np.float32], NDArray[np.int32]]:
     """A network with ranges, and the raw dies they were measured on."""
     plain = make_network(widths, **network)
     values, group = make_dies(plain, n_dies)
-    return with_static_ranges(quantize(plain, values, group), values, group), values, group
+    quantized = quantize(plain, values, group, recipe)
+    return with_static_ranges(quantized, values, group), values, group
 
 
 def write(ranged: RangedNetwork) -> bytes:
@@ -223,7 +228,8 @@ def test_same_network_gives_same_sealed_bytes():
 
 
 def test_size_beside_the_float_file():
-    ranged, _, _ = make_ranged((512, 256, 128, 32, 128, 256, 512), n_dies=20)
+    widths = (512, 256, 128, 32, 128, 256, 512)
+    ranged, _, _ = make_ranged(widths, n_dies=20, recipe=NEAREST)
     network = ranged.network
     aside = len(make_manifest(network, "fp32").to_json().encode())
     fp32 = len(network_to_tflite(network, make_manifest(network))) - aside

@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 from kgd_by_hand import HEADER, ByHand, build, read_sections
 
-from knowngood._kgd import decode, encode
+from knowngood._kgd import decode, encode, list_contents
+from knowngood._schema import Purpose
+from knowngood_export._sealing import n_bytes_graph
 from sealed_models import HISTORY, seal_up, tiny_sealed, varied_network
 
 CERTIFICATE = '{"flips":{"good":0}}'
 MODEL = tiny_sealed(**HISTORY, certificate=CERTIFICATE)
 DATA = encode(MODEL)
 HAND = ByHand(DATA)
+PAGE = Path(__file__).parents[2] / "docs" / "format.md"
+
+
+def codes(before: str) -> list[tuple[int, str]]:
+    """The list of the page that follows ``before``: "0 linear, 1 relu, …"."""
+    listed = PAGE.read_text().split(before, 1)[1]
+    text = re.match(r"\d \w+(, \d \w+)*", listed)
+    assert text
+    return [(int(code), name) for code, name in (item.split() for item in text[0].split(", "))]
+
+
+def with_text(hand: ByHand, name: str, text: bytes) -> bytes:
+    """The file with another string of the same length in its schema."""
+    section, at, layout = hand.places[name]
+    assert len(text) == struct.calcsize(layout)
+    hand.sections[section][at : at + len(text)] = text
+    return hand.build()
 
 
 def test_the_header():
@@ -29,6 +52,13 @@ def test_the_header():
     assert list(read_sections(DATA)) == [
         *("schema", "program", "tensors", "points", "golden", "manifest", "certificate")
     ]
+
+
+def test_what_is_told_of_the_sections():
+    sizes = {name: len(section) for name, section in read_sections(DATA).items()}
+    assert list_contents(DATA).section_bytes == sizes
+    assert n_bytes_graph(DATA) == sizes["program"] + sizes["tensors"]
+    assert decode(DATA, "model.kgd").format == "kgd 1.0"
 
 
 def test_the_sections_laid_out_by_hand_are_the_same_file():
@@ -45,6 +75,53 @@ def test_the_schema():
         found = [HAND[f"schema.{i}.{name}"] for name in ("number", "name", "pin", "units")]
         assert found == [test.number, test.name, test.pin, test.units]
         assert [HAND[f"schema.{i}.{name}"] for name in ("flags", "low", "high")] == [3, -50, 50]
+
+
+PURPOSE = ("part_type", "temperature", "flow", "program", "revision")
+
+
+@pytest.mark.parametrize("name", PURPOSE)
+def test_what_the_model_is_for(name):
+    """The strings in the order of the page, each written and read as itself."""
+    texts = {name: f"{name}!" for name in PURPOSE}
+    schema = replace(MODEL.screen.schema, purpose=Purpose(**texts))
+    hand = ByHand(encode(replace(MODEL, screen=replace(MODEL.screen, schema=schema))))
+    assert [hand[f"schema.{name}"] for name in PURPOSE] == list(texts.values())
+    other = b"?" * len(texts[name])
+    purpose = decode(with_text(hand, f"schema.{name}", other), "x.kgd").model.screen.schema.purpose
+    assert purpose == Purpose(**texts | {name: other.decode()})
+
+
+def test_the_page_lists_strings_and_codes_as_these_tests_read_them():
+    page = PAGE.read_text()
+    assert "part type, temperature, flow, program, revision: 5 strings" in page
+    assert [len(codes(f"{what} ")) for what in ("Activations:", "Heads:")] == [6, 4]
+    assert len(codes("Detector code (")) == 4
+    assert codes("precision code (") == [(0, "fp32"), (1, "int8")]
+
+
+@pytest.mark.parametrize(("code", "kind"), codes("Activations: "))
+def test_the_code_of_an_activation(code, kind):
+    model = seal_up(varied_network((4, 2, 4), kind, "topk", 1))
+    data = encode(model)
+    hand = ByHand(data)
+    assert [hand[f"program.{p}.op1.p0"] for p in ("fp32", "int8")] == [code, code]
+    assert decode(data, "x.kgd").model.fp32[0].activation.kind == kind
+
+
+@pytest.mark.parametrize(("code", "kind"), codes("Heads: "))
+def test_the_code_of_a_head(code, kind):
+    data = encode(seal_up(varied_network((4, 2, 4), "relu", kind, 1)))
+    hand = ByHand(data)
+    assert [hand[f"program.{p}.op3.p0"] for p in ("fp32", "int8")] == [code, code]
+    assert decode(data, "x.kgd").model.screen.head.kind == kind
+
+
+@pytest.mark.parametrize(("code", "kind"), codes("Detector code ("))
+def test_the_code_of_a_detector(code, kind):
+    data = encode(replace(MODEL, detector=kind))
+    assert ByHand(data)["program.detector"] == code
+    assert decode(data, "x.kgd").model.detector == kind
 
 
 def test_the_operations():

@@ -55,8 +55,15 @@ def test_growth_is_refused(more):
         (b"\x89KGD\n\x1a\n" + WHOLE[8:], "line ends rewritten in transfer"),
         (WHOLE[:100], "truncated"),
         (WHOLE[:-1], "truncated"),
-        (WHOLE[:8] + b"\x02\0" + WHOLE[10:], r"2\.0: update knowngood"),
-        (WHOLE[:10] + b"\x01\0" + WHOLE[12:], r"1\.1: update knowngood"),
+        (
+            WHOLE[:8] + b"\x02\0" + WHOLE[10:],
+            r"found 2\.0 \(rule 1 .*\)\. Update knowngood to read it\.$",
+        ),
+        (
+            WHOLE[:10] + b"\x01\0" + WHOLE[12:],
+            r"found 1\.1 \(rule 1 .*\)\. Update knowngood to read it\.$",
+        ),
+        (WHOLE[:8] + b"\x00\0" + WHOLE[10:], r"found 0\.0 .*\. Export the model again\.$"),
         (WHOLE[:2000] + b"\xaa" + WHOLE[2001:], "is damaged: its digest says"),
     ],
 )

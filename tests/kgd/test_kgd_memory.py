@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
-
 import pytest
 from kgd_by_hand import ByHand, build, read_sections
 
@@ -11,29 +9,16 @@ from knowngood._errors import ModelFileError
 from knowngood._kgd import decode, encode
 from random_networks import make_network
 from sealed_models import seal_up, tiny_sealed
+from traced_memory import MEBIBYTE, beyond_twice_the_file, decoding_bytes
 
 SECTIONS = read_sections(encode(tiny_sealed()))
-ALLOWED = 1 << 20
-
-
-def peak_bytes(data: bytes) -> int:
-    """What decoding allocates at its worst moment, beside the file."""
-    tracemalloc.start()
-    try:
-        decode(data, "model.kgd")
-    except ModelFileError:
-        pass
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    return peak
 
 
 @pytest.mark.parametrize("precisions", [("fp32",), ("int8",), ("fp32", "int8")])
 def test_a_model_needs_less_than_its_file(precisions):
     data = encode(seal_up(make_network((512, 256, 32, 256, 512)), precisions=precisions))
     decode(data, "modules are loaded")
-    assert peak_bytes(data) < 0.5 * len(data) + 200_000
+    assert decoding_bytes(data) < 0.5 * len(data) + 200_000
 
 
 BOMBS = [
@@ -56,7 +41,7 @@ BOMBS = [
 def test_json_bombs(section, bomb):
     """Some are valid certificates; none takes more memory than any file may."""
     data = build({**SECTIONS, section: bomb})
-    assert peak_bytes(data) + len(data) < 2 * len(data) + ALLOWED
+    assert beyond_twice_the_file(data) < MEBIBYTE
 
 
 @pytest.mark.parametrize(
@@ -75,4 +60,4 @@ def test_count_bombs(field, count):
     data = hand.build()
     with pytest.raises(ModelFileError, match="rule"):
         decode(data, "model.kgd")
-    assert peak_bytes(data) < 150_000
+    assert decoding_bytes(data) < 150_000

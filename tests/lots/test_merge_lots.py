@@ -64,7 +64,7 @@ def test_another_program_and_other_limits_are_noted(field: str) -> None:
     other = make("B", (replace(VDD, high=3.0),), purpose=Purpose(**{field: "new"}))
     merged = merge_lots([make("A", (VDD,), purpose=Purpose(**{field: "old"})), other])
     notes = " | ".join(merged.facts.odd)
-    assert "B.csv: test '1 VDD': limits [0.0, 2.0] became [0.0, 3.0]" in notes
+    assert "B.csv: test '1 VDD': limits 0 … 2 V became 0 … 3 V" in notes
     assert f"B.csv: {field}" in notes
     assert merged.schema.tests == (VDD,)
 

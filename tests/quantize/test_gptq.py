@@ -13,7 +13,7 @@ from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._forward import reconstruct
 from knowngood._network import Activation, Dense, Network, Scaler, Screen
 from knowngood._schema import Schema
-from knowngood_quantize._gptq import DAMPING, LayerTask, RoundedLayer, round_layer
+from knowngood_quantize._gptq import DAMPING, GATED_INPUTS, LayerTask, RoundedLayer, round_layer
 from knowngood_quantize.heads import unfitted_head
 from knowngood_quantize.int8 import Int8Recipe, quantize, simulate
 
@@ -116,6 +116,20 @@ def test_dies_on_which_a_relu_is_shut_count_less() -> None:
         return float(np.mean(error[is_open] ** 2))
 
     assert error_where_open(RELU) < 0.6 * error_where_open(LINEAR)
+
+
+def test_outputs_of_a_wide_layer_share_a_hessian_whatever_follows() -> None:
+    wide, narrow = GATED_INPUTS + 1, GATED_INPUTS
+    x, weight = _correlated(600, wide, 0.9, 7), _weight(4, wide)
+
+    def rounded_alike(n_in: int) -> bool:
+        task = LayerTask(x[:, :n_in], x[:, :n_in] @ weight[:, :n_in].T.astype(np.float64), RELU)
+        relu = round_layer(weight[:, :n_in], task)
+        linear = round_layer(weight[:, :n_in], replace(task, activation=LINEAR))
+        return np.array_equal(relu.weight, linear.weight)
+
+    assert rounded_alike(wide)
+    assert not rounded_alike(narrow)
 
 
 def test_a_layer_wider_than_is_rounded_at_once() -> None:

@@ -59,6 +59,17 @@ def test_a_hostile_test_name_stays_text(scene: Scene) -> None:
     assert any(hostile in cell.text for cell in page.section("flagged").all("td"))
 
 
+def test_pat_is_not_said_to_compare_tests(scene: Scene, page: Page) -> None:
+    others = "what the die's other tests lead the model to expect"
+    assert others in page.section("flagged").text
+    run = replace(scene.run, model=replace(scene.run.model, detector="pat"))
+    facts = gather(scene.rows, run, manifest=scene.manifest, rescored=scene.rescored)
+    of_pat = Page.of(render(facts, "now"))
+    assert not of_pat.has_section("showcase")
+    assert others not in of_pat.section("flagged").text
+    assert "lies from the centre of the good dies" in of_pat.section("flagged").text
+
+
 def test_headline(scene: Scene, page: Page) -> None:
     counts = Counter(scene.rows.disposition)
     shown = {

@@ -13,11 +13,14 @@ from page_parser import Page
 from report_scene import FPR, Scene, make_scene
 
 from knowngood._commands import main
+from knowngood._kgd import encode
 from knowngood._lot import NO_COORDINATE
 from knowngood._manifest import Drift, Provenance
 from knowngood.report import ReportFacts, write_report
 from knowngood.report._facts import gather
-from knowngood.report._sources import open_sources
+from knowngood.report._sources import FORMS, open_sources
+from knowngood_export._forms import FORMATS, KNOWN_PRECISIONS, choose_forms
+from sealed_models import seal_up
 from tiny_models import tiny_onnx
 
 pytest.importorskip("onnxruntime")
@@ -78,6 +81,32 @@ def gathered(verdicts: Path, **named: Any) -> ReportFacts:
         rescored=found.rescored,
         left_out=found.left_out,
     )
+
+
+def test_verdicts_of_a_precision_are_reported_in_it(tmp_path: Path, scene: Scene) -> None:
+    """The thresholds of int8, the file's default, are others, and would judge other dies."""
+    fp32 = scene.network.screen.operating_points
+    int8 = tuple(replace(p, threshold=float(np.float32(p.threshold * 0.7))) for p in fp32)
+    sealed = seal_up(scene.network, with_bands=False, provenance=scene.manifest.provenance)
+    model, output = tmp_path / "model.kgd", tmp_path / "verdicts.csv"
+    model.write_bytes(encode(replace(sealed, points={"fp32": fp32, "int8": int8})))
+    write_lot(tmp_path / "lot.npz", scene, slice(0, 200))
+    arguments = [str(model), str(tmp_path / "lot.npz"), "-o", str(output), "--quiet"]
+    for precision, points in (("fp32", fp32), ("int8", int8)):
+        assert main(["score", *arguments, "--precision", precision]) == 0
+        facts = write_report(output, tmp_path / "r.html")
+        assert facts.left_out == ()
+        assert facts.changed == 0
+        assert facts.operating_points == points
+        assert facts.run.model.precision == precision
+        page = Page.of((tmp_path / "r.html").read_text())
+        assert model.read_bytes()[64:96].hex() in page.section("model").text
+        assert facts.flagged
+
+
+def test_every_file_that_export_writes_is_looked_for() -> None:
+    forms = choose_forms(FORMATS, KNOWN_PRECISIONS)
+    assert sorted(FORMS) == sorted({form.file_name for form in forms})
 
 
 def test_the_whole_way(scored: Path, scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,13 @@
 """Scores dies in this process and in its children; run as a program of its own.
 
 usage: score_in_children.py VALUES.npy MODEL... Prints, for each model and way of starting a child,
-the ways in which the children's scores differ from the parent's, and how they ended.
+the ways in which the children's scores differ from the parent's, and how they ended. A forked child
+that hangs is ended by SIGALRM.
 """
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -15,6 +17,7 @@ import numpy as np
 
 import knowngood
 
+HANG_S = 40
 # Python 3.12 and newer warn of what is tried here.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
@@ -39,6 +42,7 @@ def forked(scorer, values, n_children=3):
         sys.stdout.flush()
         child = os.fork()
         if child == 0:
+            signal.alarm(HANG_S)
             sys.exit(0 if bits(scorer, values) == expected else 3)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     return codes

@@ -7,9 +7,12 @@ import pytest
 
 from knowngood._contributions import Residuals, explain
 from knowngood._forward import forward
+from knowngood._kgd import encode
 from knowngood._model_file import parse_model
 from knowngood._network import POOLED_GROUP, Head, LowRank, Network
 from knowngood._scorer import Scorer, open_scorer
+from knowngood._verdicts import Reason
+from sealed_models import seal_up
 from tiny_models import tiny_network, tiny_onnx
 
 
@@ -77,9 +80,54 @@ def test_missing_tests_are_never_listed_and_k_may_be_any_size():
     assert result.top_tests(0, k=0) == ()
 
 
-def test_an_unscored_die_has_no_contributions():
-    result = scorer_of(tiny_network()).score(np.full((1, 6), np.nan, dtype=np.float32))
+SCORERS = {
+    "onnx": lambda: scorer_of(tiny_network()),
+    "kgd": lambda: open_scorer(
+        parse_model(encode(seal_up(tiny_network())), "tiny.kgd"), precision="fp32"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+def test_a_die_with_too_few_tests_has_the_contributions_of_those_it_has(kind):
+    network, scorer = tiny_network(), SCORERS[kind]()
+    values = np.full((1, 6), np.nan, dtype=np.float32)
+    values[0, [1, 4]] = 30.0, -30.0
+    result = scorer.score(values)
+    assert result.reasons.tolist() == [Reason.TOO_MANY_MISSING]
+    z = by_hand(network, values)[0]
+    order = sorted((1, 4), key=lambda i: -abs(z[i]))
+    for top in (result.top_tests(0), scorer.explain(values)):
+        assert [c.test for c in top] == [network.screen.schema.tests[i] for i in order]
+        np.testing.assert_allclose([c.z for c in top], z[order], rtol=1e-5)
+        assert sum(c.share for c in top) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ([np.nan] * 6, Reason.NO_DATA),
+        ([1.0, 2.0, 3.0, np.inf, 5.0, 6.0], Reason.NOT_FINITE),
+        ([1.0, 2.0, 3.0, 3e38, 5.0, 6.0], Reason.RANGE),
+        ([1.0, np.nan, np.nan, np.nan, np.nan, 3e38], Reason.TOO_MANY_MISSING),
+    ],
+)
+def test_a_die_without_data_or_residuals_has_no_contributions(kind, odd, reason):
+    scorer, values = SCORERS[kind](), np.array([odd], dtype=np.float32)
+    result = scorer.score(values)
+    assert result.reasons.tolist() == [reason]
     assert result.top_tests(0) == ()
+    assert scorer.explain(values) == ()
+
+
+def test_residuals_that_are_not_finite_are_no_contributions():
+    screen = tiny_network().screen
+    values = screen.scaler.centre[:1].astype(np.float32)
+    reconstruction = np.zeros_like(values)
+    reconstruction[0, 2] = np.inf
+    residuals = Residuals.of(screen, values, np.zeros(1, np.int32), reconstruction)
+    assert explain(screen, residuals, 0, k=6) == ()
 
 
 def test_the_shifted_test_comes_first():

@@ -134,11 +134,6 @@ def test_eight_threads_on_one_engine():
     assert not wrong
 
 
-def test_the_operating_point_changes_no_score():
-    engine = open_engine(as_model(make_ranged()[0]))
-    assert engine.at(0.01) is engine
-
-
 def test_a_complete_graph_that_says_it_is_int8_full_is_refused():
     network = make_network(WIDTHS)
     data = network_to_tflite(network, make_manifest(network, "int8-full"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import knowngood
+from altered_engine import AlteredEngine, off_by_one_bit
 from knowngood._errors import ModelFileError
 from knowngood._golden import (
     check_golden,
@@ -23,7 +23,7 @@ from knowngood._kgd import encode
 from knowngood._model_file import ModelFile, parse_model
 from knowngood._network import MAX_STANDARDISED
 from knowngood._sealed import Band, Golden, LayerPrecision, SealedModel
-from knowngood.engines import Engine, open_engine
+from knowngood.engines import open_engine
 from knowngood.engines._reference import ReferenceEngine
 from sealed_models import seal_up, tiny_sealed, varied_network
 from tiny_models import tiny_network, tiny_onnx
@@ -120,31 +120,20 @@ def test_an_edited_weight_is_found_whatever_precision_is_opened(precision, opene
     assert knowngood.load(tmp_path / "m.kgd", precision=opened, check=False) is not None
 
 
-@dataclass
-class OffByOneBit:
-    """An engine that errs in the last bit."""
-
-    inner: Engine
-    name: str = "reference"
-    version: str = "0"
-
-    def score(
-        self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
-    ) -> NDArray[np.float32]:
-        return np.nextafter(self.inner.score(values, rows), np.float32(np.inf))
-
-    def reconstruct(
-        self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
-    ) -> NDArray[np.float32]:
-        return self.inner.reconstruct(values, rows)
-
-    def at(self, fpr: float) -> Engine:
-        return OffByOneBit(self.inner.at(fpr), self.name, self.version)
+def test_a_single_score_is_told_in_the_singular():
+    model = tiny_sealed()
+    bits = model.golden.score_bits["int8"].copy()
+    bits[0] ^= 1
+    golden = replace(model.golden, score_bits={**model.golden.score_bits, "int8": bits})
+    edited = sealed_file(golden=golden, bands=(), scale_limits=np.empty(0, np.float32))
+    says = r"gives 1 golden score that is not the file's: die 0 in int8"
+    with pytest.raises(ModelFileError, match=says):
+        require_golden(edited, open_engine(edited))
 
 
 def test_one_bit_is_enough():
     model = sealed_file().in_precision("int8")
-    engine = OffByOneBit(open_engine(model))
+    engine = AlteredEngine(open_engine(model), off_by_one_bit)
     with pytest.raises(ModelFileError, match=r"die 0 in int8"):
         require_golden(model, engine)
     different = check_golden(model, engine).different
@@ -152,7 +141,8 @@ def test_one_bit_is_enough():
 
 
 def test_an_engine_that_promises_no_bits_is_not_asked():
-    require_golden(sealed_file(), OffByOneBit(open_engine(sealed_file()), name="onnxruntime"))
+    engine = AlteredEngine(open_engine(sealed_file()), off_by_one_bit, name="onnxruntime")
+    require_golden(sealed_file(), engine)
 
 
 def test_only_sealed_files_have_golden_dies():

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from knowngood._errors import SchemaMismatchError
+from knowngood._errors import SchemaMismatchError, UsageError
 from knowngood._forward import forward
 from knowngood._judge import tally
 from knowngood._lot import Dies, Lot
@@ -156,6 +157,46 @@ class TestBareArrays:
         expected = anonymous.score_lot(lot)
         assert np.isfinite(expected.scores).any()
         np.testing.assert_array_equal(anonymous.score_lot(turned).scores, expected.scores)
+
+
+@pytest.mark.parametrize("fate", ["hold", "tester_fail"])
+def test_a_die_without_a_score_is_explained_but_not_in_the_table(scorer, fate):
+    lot = tiny_lot(NETWORK)
+    lot.values[7, [0, 1, 4, 5]] = np.nan
+    result = scorer.score_lot(lot)
+    row = {"hold": 7, "tester_fail": 0}[fate]
+    assert result.dispositions[row] == fate
+    assert np.isnan(result.scores[row])
+    top = result.top_tests(row, k=6)
+    passed = forward(NETWORK, lot.values[[row]])
+    weight = NETWORK.screen.head.residual_weight
+    z = ((passed.standardised - passed.reconstruction) * weight)[0]
+    order = [i for i in np.argsort(-np.abs(z)) if passed.present[0, i]]
+    assert [c.test for c in top] == [NETWORK.screen.schema.tests[i] for i in order]
+    np.testing.assert_allclose([c.z for c in top], z[order], rtol=1e-4)
+    assert result.top_texts()[row] == ""
+
+
+@pytest.mark.parametrize(
+    ("lot", "advice"),
+    [
+        ("lot7.stdf", "found str: read it with knowngood.read_lot first$"),
+        (Path("lot7.stdf"), "read it with knowngood.read_lot first$"),
+        (np.zeros((2, 6), np.float32), "read_lot first; bare arrays go to scorer.score$"),
+    ],
+)
+def test_what_is_no_lot_is_refused_with_the_way_to_make_it_one(scorer, lot, advice):
+    with pytest.raises(UsageError, match=advice):
+        scorer.score_lot(lot)
+
+
+def test_a_result_prints_one_line(scorer):
+    result = scorer.score_lot(tiny_lot(NETWORK))
+    counts = result.counts()["dispositions"]
+    assert repr(result) == (
+        f"<LotResult of 40 test attempts: 2 hold, {counts['keep']} keep, "
+        f"{counts['outlier']} outlier, 1 tester_fail>"
+    )
 
 
 def test_groups_are_head_and_site():

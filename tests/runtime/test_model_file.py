@@ -103,7 +103,13 @@ def test_reads_a_kgd(tmp_path):
     assert read_model(write(tmp_path, "model.bin", data)).kind == "kgd"
 
 
-@pytest.mark.parametrize("data", [b"KGD1", b"no model at all", ONNX])
+def test_another_model_named_kgd_is_told(tmp_path, tflite):
+    for data, kind in ((ONNX, "onnx"), (tflite, "tflite")):
+        with pytest.raises(ModelFileError, match=rf"model\.kgd is .*rename it to \.{kind}"):
+            read_model(write(tmp_path, "model.kgd", data))
+
+
+@pytest.mark.parametrize("data", [b"KGD1", b"no model at all"])
 def test_what_is_only_named_kgd_is_refused(tmp_path, data):
     with pytest.raises(ModelFileError, match=r"model\.kgd: .*magic.*rule 1"):
         read_model(write(tmp_path, "model.kgd", data))

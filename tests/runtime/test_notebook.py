@@ -140,7 +140,9 @@ def test_a_result_shows_verdicts_and_the_worst_dies(scorer: Scorer) -> None:
     assert (page.fact("PASS"), page.fact("REJECT")) == ("1", "7")
     assert page.fact("UNSCORED") == "1 no data"
     header, *worst = (row for row in page.rows if len(row) == 3)
-    assert header == ["die", "score", "tests behind it"]
+    assert header == ["die", "score", "tests behind it (z)"]
+    assert page.text.startswith("9 dies")
+    assert "scored" not in page.text.lower().replace("unscored", "")
     assert [row[0] for row in worst] == ["6", "5", "4", "3", "2"]
     assert len(worst) == MOST_OUTLIERS
     assert "1020 T2 " in worst[0][2]
@@ -149,12 +151,14 @@ def test_a_result_shows_verdicts_and_the_worst_dies(scorer: Scorer) -> None:
 
 def test_a_result_without_rejects_has_no_table_of_them(scorer: Scorer) -> None:
     page = page_of(scorer.score(np.empty((0, 6), np.float32)))
-    assert page.text.startswith("0 dies scored")
+    assert page.text.startswith("0 dies")
     assert "tests behind it" not in page.text
 
 
 def test_a_judged_lot_shows_dispositions_warnings_and_places(judged: LotResult) -> None:
     page = page_of(judged)
+    assert page.text.startswith("40 test attempts")
+    assert "judged" not in page.text
     counts = judged.counts()["dispositions"]
     for disposition, n_dies in counts.items():
         assert page.fact(disposition.replace("_", " ")) == str(n_dies)

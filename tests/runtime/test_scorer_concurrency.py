@@ -15,12 +15,13 @@ import pytest
 from knowngood import ModelFileError, Scorer, load
 from knowngood._kgd import encode
 from knowngood_export.tflite_writer import network_to_tflite
-from sealed_models import tiny_sealed
+from sealed_models import seal_up, tiny_sealed
 from tiny_models import tiny_manifest, tiny_network, tiny_onnx
 
 NAMES = ("model.kgd", "model.onnx", "model.tflite")
 PRECISIONS = ("verified", "int8", "fp32")
 CHILDREN = Path(__file__).with_name("score_in_children.py")
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,9 @@ def test_eight_threads_on_one_scorer_get_the_same_bits(models: Path) -> None:
 def test_a_pickle_brings_file_engine_precision_and_operating_point_back(models: Path) -> None:
     values = some_dies()
     for scorer in all_scorers(models):
-        copy = pickle.loads(pickle.dumps(scorer.at(0.02)))
+        pickled = pickle.dumps(scorer.at(0.02))
+        assert b"pathlib" not in pickled  # the Path of one system is none on another
+        copy = pickle.loads(pickled)
         assert bits(copy, values) == bits(scorer.at(0.02), values)
         for name in ("fpr", "precision", "engine_name", "model_id", "model_digest", "path"):
             assert getattr(copy, name) == getattr(scorer.at(0.02), name), name
@@ -115,27 +118,42 @@ def test_a_pickle_is_checked_against_the_engine_that_opens_it(
         pickle.loads(pickled)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@forks
 def test_children_score_the_same_bits_and_exit(models: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "values.npy", some_dies())
-    paths = [str(models / name) for name in NAMES]
+    lines = score_in_children(tmp_path, some_dies(), *(models / name for name in NAMES))
+    assert lines == [line for name in NAMES for line in lines_of_equal_scores(name)]
+
+
+@forks
+def test_no_fork_falls_into_a_product_on_several_threads(tmp_path: Path) -> None:
+    """Layers so wide that NumPy's own threads multiply them."""
+    network = tiny_network(widths=(512, 256, 64, 256, 512), n_tests=512)
+    (tmp_path / "wide.kgd").write_bytes(encode(seal_up(network, precisions=("int8",))))
+    values = np.random.default_rng(5).normal(size=(512, 512)).astype(np.float32)
+    lines = score_in_children(tmp_path, values, tmp_path / "wide.kgd")
+    assert lines == lines_of_equal_scores("wide.kgd")
+
+
+def score_in_children(folder: Path, values: np.ndarray, *models: Path) -> list[str]:
+    """What `score_in_children.py` says, with as many threads as NumPy takes by itself."""
+    np.save(folder / "values.npy", values)
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     done = subprocess.run(
-        [sys.executable, str(CHILDREN), str(tmp_path / "values.npy"), *paths],
+        [sys.executable, str(CHILDREN), str(folder / "values.npy"), *map(str, models)],
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        timeout=180,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
-    expected = [
-        line
-        for name in NAMES
-        for line in (
-            f"{name} fork {[0] * 3}",
-            f"{name} fork while scoring {[0] * 5}",
-            f"{name} fork {[True] * 4}",
-            f"{name} spawn {[True] * 4}",
-        )
+    return done.stdout.splitlines()
+
+
+def lines_of_equal_scores(name: str) -> list[str]:
+    return [
+        f"{name} fork {[0] * 3}",
+        f"{name} fork while scoring {[0] * 5}",
+        f"{name} fork {[True] * 4}",
+        f"{name} spawn {[True] * 4}",
     ]
-    assert done.stdout.splitlines() == expected

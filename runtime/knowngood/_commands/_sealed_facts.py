@@ -43,14 +43,16 @@ def golden_digests(sealed: SealedModel) -> dict[str, str]:
 
 
 def sealed_lines(facts: dict[str, Any]) -> Iterable[str]:
-    """The same for people."""
+    """The same for people, less the thresholds that every model's lines have."""
     sizes = ", ".join(f"{name} {n:,}" for name, n in facts["sections"].items())
     yield f"  sections    {sizes} bytes"
     yield f"  golden      {facts['golden']['n_dies']} dies"
     for precision, digest in facts["golden"]["reconstruction_sha256"].items():
         yield f"              {precision} reconstruction {digest}"
     yield f"  certificate {'yes' if facts['certificate'] else 'no'}"
-    for precision, points in facts["thresholds"].items():
+    shown = "int8" if facts["precision"] == "int8" else "fp32"  # verified has fp32's thresholds
+    others = {p: points for p, points in facts["thresholds"].items() if p != shown}
+    for precision, points in others.items():
         yield f"  thresholds  {precision}: " + ", ".join(
             f"{point['fpr']:.2%} {point['threshold']:.6g}" for point in points
         )

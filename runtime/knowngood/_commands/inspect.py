@@ -31,13 +31,21 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     path = Path(args.file)
-    is_model = path.suffix.lower() in _MODEL_SUFFIXES
+    is_model = path.suffix.lower() in _MODEL_SUFFIXES or _holds_model(path)
     facts = _model_facts(path) if is_model else _lot_facts(path)
     if args.json:
         print(json.dumps(facts, allow_nan=False))
     else:
         print_lines(_model_lines(facts) if is_model else _lot_lines(facts))
     return 0
+
+
+def _holds_model(path: Path) -> bool:
+    """A lot's name decides for a lot, so that its reader says what else the file holds."""
+    from knowngood._model_file import holds_model
+    from knowngood._read_lot import is_named_like_lot
+
+    return path.is_file() and not is_named_like_lot(path) and holds_model(path)
 
 
 def _model_facts(path: Path) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def _history(model: ModelFile) -> dict[str, Any]:
 def _model_lines(facts: dict[str, Any]) -> Iterable[str]:
     schema, head = facts["schema"], facts["head"]
     purpose = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in schema["purpose"].items() if v)
-    yield f"{facts['file']}: {facts['detector']} {facts['precision']}, .{facts['kind']}"
+    yield f"{facts['file']}: {_describe_form(facts)}"
     yield f"  size        {facts['bytes']:,} bytes, sha256 {facts['sha256']}"
     if facts["kind"] == "kgd":
         yield f"  model_id    {facts['model_id']}"
@@ -96,13 +104,20 @@ def _model_lines(facts: dict[str, Any]) -> Iterable[str]:
     yield f"  made for    {purpose or 'not said'}"
     yield f"  head        {head['kind']}{_describe_k(head)}, {head['min_present']} tests needed"
     yield f"  groups      {len(facts['groups']) or 'one scaler for all sites'}"
+    precision = f"{facts['precision']} " if len(facts["precisions"]) > 1 else ""
     for point in facts["operating_points"]:
-        yield _describe_point(point, facts["default_fpr"])
+        yield f"  yield loss  {precision}{_describe_point(point, facts['default_fpr'])}"
     if facts["kind"] == "kgd":
         yield from sealed_lines(facts)
     yield from _provenance_lines(facts["provenance"])
     for drift in facts["drift"]:
         yield _describe_drift(drift)
+
+
+def _describe_form(facts: dict[str, Any]) -> str:
+    if facts["kind"] == "kgd":
+        return f"{facts['detector']}, .kgd ({', '.join(facts['precisions'])})"
+    return f"{facts['detector']} {facts['precision']}, .{facts['kind']}"
 
 
 def _describe_k(head: dict[str, Any]) -> str:
@@ -113,7 +128,7 @@ def _describe_point(point: dict[str, Any], default_fpr: float) -> str:
     marks = [] if point["supported"] else ["unsupported"]
     marks += ["default"] if np.isclose(point["fpr"], default_fpr) else []
     return (
-        f"  yield loss  {point['fpr']:7.2%}: score ≤ {point['threshold']:.6g} passes "
+        f"{point['fpr']:7.2%}: score ≤ {point['threshold']:.6g} passes "
         f"({point['low']:.4g} to {point['high']:.4g}, {point['n_dies']:,} dies)"
         + (f" — {', '.join(marks)}" if marks else "")
     )
@@ -137,8 +152,9 @@ def _provenance_lines(provenance: dict[str, Any]) -> Iterable[str]:
 
 
 def _describe_drift(drift: dict[str, Any]) -> str:
+    sampled = ", on a sample of the held-out dies" if "kgd fp32" in drift["form"] else ""
     return (
-        f"  against fp32 {drift['form']}: score error median {drift['error_median']:.2g}, "
+        f"  against fp32 {drift['form']}{sampled}: score error median {drift['error_median']:.2g}, "
         f"worst {drift['error_worst']:.2g}; flips {drift['flips_good']} of {drift['n_good']:,} "
         f"good, {drift['flips_defective']} of {drift['n_defective']:,} defective dies"
     )

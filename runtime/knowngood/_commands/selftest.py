@@ -93,7 +93,10 @@ def _behaviour(model: ModelFile, engine: str | None) -> dict[str, Any]:
 
 def _lines(facts: dict[str, Any]) -> Iterable[str]:
     outcome = "passed" if facts["passed"] else "FAILED"
-    yield f"{facts['file']}: self-test {outcome}, {facts['engine']}"
+    has_golden = "golden" in facts
+    what = "self-test" if has_golden else "behaviour"
+    note = "" if has_golden else " (this kind of file carries no golden dies)"
+    yield f"{facts['file']}: {what} {outcome}{note}, {facts['engine']}"
     yield f"  model_id  {facts['model_id']}"
     if "behaviour" in facts:
         yield f"  {facts['behaviour']}"

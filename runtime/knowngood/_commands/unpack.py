@@ -6,10 +6,8 @@ import argparse
 import csv
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowngood._atomic import write_together
+from knowngood._atomic import write_folder, write_together
 from knowngood._errors import UsageError
 
 from ._protocol import Command
@@ -27,6 +25,9 @@ if TYPE_CHECKING:
     from knowngood._kgd import Listing
     from knowngood._model_file import ModelFile
     from knowngood._sealed import SealedModel
+
+_TENSORS = "tensors"
+"""The folder within the folder."""
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +48,9 @@ def _run(args: argparse.Namespace) -> int:
     model = read_model(args.model)
     if model.sealed is None:
         raise UsageError(f"{model.path} is a .{model.kind}; unpack takes a .kgd")
-    names = _write_folder(folder, dict(_files(model, model.sealed, list_contents(model.data))))
+    files = dict(_files(model, model.sealed, list_contents(model.data)))
+    _write(folder, files)
+    names = sorted(files)
     if args.json:
         print(json.dumps({"output": str(folder), "files": names}))
     elif not args.quiet:
@@ -62,32 +65,28 @@ def _check_folder(folder: Path) -> None:
         raise UsageError(f"{folder} is there and not an empty folder: name another")
 
 
-def _write_folder(folder: Path, files: dict[str, bytes]) -> list[str]:
-    """Fill a folder beside it and put that in its place: all the files, or none."""
-    target = folder.resolve()
-    with (
-        _naming(folder),
-        tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.", dir=target.parent, ignore_cleanup_errors=True
-        ) as beside,
-    ):
-        staged = Path(beside) / target.name
-        for name in files:
-            (staged / name).parent.mkdir(parents=True, exist_ok=True)
-        write_together({staged / name: data for name, data in files.items()})
-        if target.exists():
-            target.rmdir()
-        os.replace(staged, target)
-    return sorted(files)
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    """All the files, or none. A folder that is there stays itself: someone may stand in it."""
+    if not folder.exists():
+        write_folder(folder, files)
+        return
+    with _new_folder(folder / _TENSORS):
+        write_together({folder / name: data for name, data in files.items()})
 
 
 @contextmanager
-def _naming(folder: Path) -> Iterator[None]:
-    """Say which folder an error of the operating system is about."""
+def _new_folder(folder: Path) -> Iterator[None]:
+    """A folder that goes again if what is to fill it fails."""
     try:
-        yield
+        folder.mkdir()
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty where only some of the files could be put in place
+            folder.rmdir()
+        raise
 
 
 def _files(model: ModelFile, sealed: SealedModel, listing: Listing) -> Iterator[tuple[str, bytes]]:
@@ -101,7 +100,7 @@ def _files(model: ModelFile, sealed: SealedModel, listing: Listing) -> Iterator[
     if sealed.certificate:
         yield "certificate.json", _json(json.loads(sealed.certificate))
     for i, (name, tensor) in enumerate(listing.tensors.items()):
-        yield f"tensors/{i:03d}.{name}.npy", _npy(tensor)
+        yield f"{_TENSORS}/{i:03d}.{name}.npy", _npy(tensor)
 
 
 def _json(data: Any) -> bytes:
@@ -140,7 +139,10 @@ def _history(sealed: SealedModel) -> dict[str, Any]:
 
 
 def _golden_csv(sealed: SealedModel) -> str:
-    """Values as the shortest text that reads back the same float32; "test " begins no formula."""
+    """Values as the shortest text that reads back the same float32, empty where missing.
+
+    "test " before a label begins no formula.
+    """
     golden, stream = sealed.golden, io.StringIO()
     bits = {p: golden.score_bits[p] for p in sealed.layer_precisions}
     writer = csv.writer(stream)
@@ -149,7 +151,8 @@ def _golden_csv(sealed: SealedModel) -> str:
     writer.writerow(["die", "group", *scores, *labels])
     for die, values in enumerate(golden.values):
         of_die = [cell for found in bits.values() for cell in _score_cells(found[die])]
-        writer.writerow([die, golden.group[die], *of_die, *(str(value) for value in values)])
+        results = ("" if np.isnan(value) else str(value) for value in values)
+        writer.writerow([die, golden.group[die], *of_die, *results])
     return stream.getvalue()
 
 

@@ -7,7 +7,7 @@ section has a module; `_lowering` and `_lifting` turn layers into operations and
 from __future__ import annotations
 
 from ._codec import Contents, decode, encode
-from ._layout import MAGIC
+from ._layout import MAGIC, MAX_FILE_BYTES
 from ._listing import Listing, list_contents
 
-__all__ = ["MAGIC", "Contents", "Listing", "decode", "encode", "list_contents"]
+__all__ = ["MAGIC", "MAX_FILE_BYTES", "Contents", "Listing", "decode", "encode", "list_contents"]

@@ -31,11 +31,13 @@ class Contents:
 
     Attributes:
         model: all that it holds; its arrays are read-only and lie on the file's own bytes.
+        format: kind and version, "kgd 1.0".
         model_id: SHA-256 over what decides verdicts, 64 hexadecimal digits.
         file_digest: SHA-256 over the file but itself and the trailer, 64 hexadecimal digits.
     """
 
     model: SealedModel
+    format: str
     model_id: str
     file_digest: str
 
@@ -147,4 +149,4 @@ def _decode(data: bytes) -> Contents:
         drift=history.drift,
         certificate=certificate,
     )
-    return Contents(model, shell.model_id, shell.file_digest)
+    return Contents(model, f"kgd {shell.version}", shell.model_id, shell.file_digest)

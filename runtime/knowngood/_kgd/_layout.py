@@ -32,10 +32,12 @@ class Shell:
     """A file whose digests fit.
 
     Attributes:
+        version: of the format, "1.0".
         sections: their bytes by name, in the order of the file.
         model_id, file_digest: 64 hexadecimal digits each.
     """
 
+    version: str
     sections: Mapping[str, memoryview]
     model_id: str
     file_digest: str
@@ -88,7 +90,8 @@ def open_shell(data: bytes) -> Shell:
         raise refuse(
             "header: model_id", Rule.MODEL_ID, model_id.hex(), bytes(data[_MODEL_ID]).hex()
         )
-    return Shell(sections, model_id.hex(), found.hex())
+    version = "{}.{}".format(*_HEADER.unpack_from(data)[1:3])
+    return Shell(version, sections, model_id.hex(), found.hex())
 
 
 def _check_header(data: bytes) -> None:
@@ -106,12 +109,10 @@ def _check_header(data: bytes) -> None:
         )
     _, major, minor, _, size, _, _, _ = _HEADER.unpack_from(data)
     if major != MAJOR or minor > MINOR:
-        raise refuse(
-            "header: version",
-            Rule.VERSION,
-            f"{MAJOR}.{MINOR}",
-            f"{major}.{minor}: update knowngood to read it",
-        )
+        is_newer = (major, minor) > (MAJOR, MINOR)
+        advice = "Update knowngood to read it." if is_newer else "Export the model again."
+        expected, found = f"{MAJOR}.{MINOR}", f"{major}.{minor}"
+        raise refuse("header: version", Rule.VERSION, expected, found, advice)
     if size != len(data):
         state = "truncated" if len(data) < size else "longer than it was written"
         raise refuse("header: file size", Rule.SIZE, f"{size} bytes", f"{len(data)}: it is {state}")

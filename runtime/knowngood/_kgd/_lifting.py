@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,17 @@ from knowngood._sealed import LayerPrecision
 from ._program import Opcode, Operation, Program
 from ._refusal import Rule, refuse
 
-ACTIVATIONS: tuple[ActivationKind, ...] = get_args(ActivationKind)
-HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
+ACTIVATIONS: tuple[ActivationKind, ...] = (
+    "linear",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "sigmoid",
+    "tanh",
+)
+"""By their codes in the file."""
+HEADS: tuple[HeadKind, ...] = ("mse", "normalized", "topk", "mahalanobis")
+"""By their codes in the file."""
 WITH_ALPHA = ("leaky_relu", "elu")
 _LAYER_OPCODE: dict[LayerPrecision, Opcode] = {"fp32": Opcode.DENSE, "int8": Opcode.DENSE_INT8}
 _N_TENSORS = {Opcode.STANDARDISE: 3, Opcode.DENSE: 2, Opcode.DENSE_INT8: 3}

@@ -38,9 +38,15 @@ class Rule(IntEnum):
     JSON_SIZE = 26
 
 
-def refuse(where: str, rule: Rule, expected: object, found: object) -> ModelFileError:
+def refuse(
+    where: str,
+    rule: Rule,
+    expected: object,
+    found: object,
+    advice: str = "Copy the file or export the model again.",
+) -> ModelFileError:
     """The error for a file that breaks ``rule`` at ``where``, a section and its field."""
     return ModelFileError(
         f"{where}: expected {expected}, found {found} (rule {rule.value} of the .kgd format). "
-        "Copy the file or export the model again."
+        f"{advice}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import astuple
 
 import numpy as np
 
@@ -14,6 +13,8 @@ from ._reader import Reader
 from ._refusal import Rule
 from ._writer import Writer
 
+_PURPOSE = ("part_type", "temperature", "flow", "program", "revision")
+"""In the order of the file."""
 _HAS_LOW, _HAS_HIGH = 1, 2
 _LEAST_BYTES_OF_A_TEST = 8 + 3 * 4 + 1 + 2 * 8
 
@@ -22,8 +23,8 @@ def encode_schema(schema: Schema) -> bytes:
     """The section's bytes."""
     writer = Writer("schema")
     writer.u32("number of tests", schema.n_tests)
-    for field, text in zip(Purpose.__slots__, astuple(schema.purpose), strict=True):
-        writer.string(field, text)
+    for field in _PURPOSE:
+        writer.string(field, getattr(schema.purpose, field))
     for test in schema.tests:
         _write_test(writer, test)
     return writer.getvalue()
@@ -50,7 +51,7 @@ def decode_schema(section: memoryview) -> Schema:
     """The schema, its tests' keys distinct."""
     reader = Reader(section, "schema")
     n_tests = reader.count("number of tests", 1, MAX_WIDTH, _LEAST_BYTES_OF_A_TEST)
-    purpose = Purpose(*(reader.string(field) for field in Purpose.__slots__))
+    purpose = Purpose(**{field: reader.string(field) for field in _PURPOSE})
     shared: dict[str, str] = {}
     tests = []
     for i in range(n_tests):

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ._protocol import Engine
+from ._protocol import GraphEngine
 
 
 class _Forks:
@@ -32,10 +32,10 @@ class PerProcessEngine:
     """An engine of which every process has its own, opened at the first call in it.
 
     Args:
-        open_engine: opens it; the engine's scores do not depend on the operating point.
+        open_engine: opens it.
     """
 
-    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+    def __init__(self, open_engine: Callable[[], GraphEngine]) -> None:
         engine = open_engine()
         self.name = engine.name
         self.version = engine.version
@@ -58,9 +58,9 @@ class PerProcessEngine:
         return self._engine().latent(values, rows)
 
     def at(self, fpr: float) -> PerProcessEngine:
-        return self
+        return self  # a graph scores in one precision, whatever the threshold
 
-    def _engine(self) -> Engine:
+    def _engine(self) -> GraphEngine:
         count, engine = self._current
         if count != _Forks.count:  # two threads may both open one; each uses a whole engine
             engine = self._open()

@@ -65,9 +65,6 @@ class FullInt8Engine:
             "whole int8. Use model.tflite or model.kgd."
         )
 
-    def at(self, fpr: float) -> FullInt8Engine:
-        return self  # one precision, whatever the threshold
-
     def _layers(self, u: NDArray[np.float32]) -> NDArray[np.float32]:
         q = self._interpreter.run("reconstruction", {"standardised": self._input.to_int8(u)})
         if q.shape != u.shape:

@@ -11,10 +11,10 @@ from knowngood._model_file import ModelFile
 
 from ._full_int8 import FULL_INT8, FullInt8Engine
 from ._locked_interpreter import LockedInterpreter, lock_interpreter
-from ._protocol import Engine, input_contract, output_contract
+from ._protocol import GraphEngine, input_contract, output_contract
 
 
-def open_interpreter(model: ModelFile, name: str) -> Engine:
+def open_interpreter(model: ModelFile, name: str) -> GraphEngine:
     """Open ``model`` in the engine ``name``, "litert" or "tflite"; see `lock_interpreter`."""
     interpreter = lock_interpreter(model, name)
     if model.manifest.precision == FULL_INT8:
@@ -45,9 +45,6 @@ class InterpreterEngine:
         self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
     ) -> NDArray[np.float32]:
         return self._run("latent", values, rows)
-
-    def at(self, fpr: float) -> InterpreterEngine:
-        return self  # an .onnx or .tflite scores in one precision, whatever the threshold
 
     def _run(
         self, output: str, values: NDArray[np.float32], rows: NDArray[np.int32] | None

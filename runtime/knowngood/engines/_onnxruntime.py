@@ -58,9 +58,6 @@ class OnnxRuntimeEngine:
     ) -> NDArray[np.float32]:
         return self._run("latent", values, rows)
 
-    def at(self, fpr: float) -> OnnxRuntimeEngine:
-        return self  # an .onnx or .tflite scores in one precision, whatever the threshold
-
     def _run(
         self, output: str, values: NDArray[np.float32], rows: NDArray[np.int32] | None
     ) -> NDArray[np.float32]:

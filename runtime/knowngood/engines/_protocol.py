@@ -11,7 +11,7 @@ from knowngood._errors import ModelFileError
 from knowngood._manifest import Manifest
 
 
-class Engine(Protocol):
+class GraphEngine(Protocol):
     """Runs one model; every method may be called from any thread.
 
     ``values`` is float32 ``(n_dies, n_tests)``, C-contiguous and native, in raw units with NaN
@@ -47,6 +47,10 @@ class Engine(Protocol):
             UsageError: there is none, or the file gives none.
         """
         ...
+
+
+class Engine(GraphEngine, Protocol):
+    """A model at an operating point, on which its scores may depend."""
 
     def at(self, fpr: float) -> Engine:
         """The engine for another operating point; itself where no score depends on it."""

@@ -16,9 +16,10 @@ from knowngood import __version__
 from knowngood import _arithmetic as arithmetic
 from knowngood._arithmetic import Standardised
 from knowngood._errors import UsageError
+from knowngood._float_modes import require_default_modes
 from knowngood._model_file import ModelFile
 from knowngood._network import Dense, QuantizedDense
-from knowngood._sealed import Band, LayerPrecision, Precision, SealedModel
+from knowngood._sealed import Band, LayerPrecision, Precision, SealedModel, as_one_of
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -61,11 +62,10 @@ def score_sealed(
     Raises:
         UsageError: the model does not offer the precision.
         OperatingPointError: "verified", and the model has no such operating point.
+        GateError: this thread's floating point has other modes than the specification's.
     """
-    if precision not in sealed.precisions:
-        raise UsageError(
-            f"the model offers no precision {precision!r}: it has {', '.join(sealed.precisions)}"
-        )
+    require_default_modes()
+    precision = as_one_of(precision, sealed.precisions)
     with np.errstate(all="ignore"):
         dies = arithmetic.standardise(sealed.screen.scaler, values, rows)
         if precision == "verified":
@@ -96,8 +96,7 @@ class ReferenceEngine:
         sealed = model.sealed
         if sealed is None:
             raise UsageError(f"engine 'reference' runs .kgd files; {model.path} is a {model.kind}")
-        precision = next(p for p in sealed.precisions if p == model.manifest.precision)
-        return cls(sealed, precision)
+        return cls(sealed, as_one_of(model.manifest.precision, sealed.precisions))
 
     def score(self, values: Floats, rows: NDArray[np.int32] | None) -> Floats:
         return self._run(values, rows).scores

@@ -40,6 +40,12 @@ class ModelUsed:
     precision: str = ""
     engine: str = ""
     engine_version: str = ""
+    model_id: str = ""
+
+    @property
+    def is_pat(self) -> bool:
+        """Whether each test was judged by itself, against its own centre."""
+        return self.detector == "pat"
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class ReportFacts:
         pareto: all tests that flagged dies name, most often named first.
         unscored: dies without a score by reason, tester fails apart.
         manifest: of the model that gave the verdicts, None if it cannot be read.
-        showcase: None if no such die was found, or the values are not at hand.
+        showcase: None if no such die was found, the values are not at hand, or the model is PAT.
         changed: dies whose disposition differs when scored again here; None if not scored again.
     """
 
@@ -171,7 +177,9 @@ def gather(
         yield_losses=tuple(_yield_losses(dies)),
         unscored=_by_reason(dies),
         manifest=manifest,
-        showcase=find_showcase(dies, flagged, rescored) if rescored else None,
+        showcase=find_showcase(dies, flagged, rescored)
+        if rescored and not run.model.is_pat
+        else None,
         changed=int((rescored.dispositions != rows.disposition).sum()) if rescored else None,
         left_out=left_out,
     )

@@ -35,7 +35,15 @@ NEEDS_LOTS = "values and limits of flagged dies, the die that PAT passes"
 NEEDS_RECORD = "which model, engine and operating point gave the verdicts"
 
 
-FORMS = ("model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite")
+FORMS = (
+    "model.kgd",
+    "model.onnx",
+    "model.int8.onnx",
+    "model.tflite",
+    "model.int8.tflite",
+    "model.int16x8.tflite",
+    "model.int8-full.tflite",
+)
 """The names that export gives to the forms of one model."""
 
 
@@ -123,7 +131,7 @@ def _run(table: VerdictTable, manifest: Manifest | None) -> Run:
     )
 
 
-_MODEL_FIELDS = ("sha256", "detector", "precision", "engine", "engine_version")
+_MODEL_FIELDS = ("sha256", "model_id", "detector", "precision", "engine", "engine_version")
 
 
 def _run_of_threshold(threshold: float, manifest: Manifest | None) -> Run:
@@ -140,6 +148,7 @@ def _run_of_threshold(threshold: float, manifest: Manifest | None) -> Run:
 
 
 def _open_model(table: VerdictTable, named: str | Path | None, folder: Path) -> ModelFile | LeftOut:
+    """The model in the precision that gave the verdicts: each has thresholds of its own."""
     recorded = table.run["model"] if table.run else {}
     path = Path(named) if named is not None else _find(recorded.get("path"), folder)
     if path is None:
@@ -147,17 +156,20 @@ def _open_model(table: VerdictTable, named: str | Path | None, folder: Path) -> 
         return LeftOut(NEEDS_MODEL, f"{missing} was not found; name it with --model")
     try:
         model = read_model(path)
+        _check_model(model, recorded.get("sha256", model.digest))
+        return model.in_precision(recorded.get("precision"))
     except KnowngoodError as error:
         if named is not None:
             raise
         return LeftOut(NEEDS_MODEL, str(error))
-    expected = recorded.get("sha256", model.digest)
-    if model.digest == expected:
-        return model
-    why = f"{path} is not the model of these verdicts: digest {model.digest}, expected {expected}"
-    if named is not None:
-        raise UsageError(why)
-    return LeftOut(NEEDS_MODEL, why)
+
+
+def _check_model(model: ModelFile, expected: str) -> None:
+    if model.digest != expected:
+        raise UsageError(
+            f"{model.path} is not the model of these verdicts: digest {model.digest}, "
+            f"expected {expected}"
+        )
 
 
 def _with_siblings(model: ModelFile) -> Manifest:
