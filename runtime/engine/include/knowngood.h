@@ -16,8 +16,8 @@
  *     kg_close(model);
  *
  * A model is immutable once it is open: any number of threads may use one, each with a scratch of its
- * own. Scoring allocates nothing, locks nothing and leaves the floating-point control word as it found
- * it, whatever the host has set there.
+ * own. Scoring allocates nothing and locks nothing. Scoring and opening leave the floating-point control
+ * word as they found it, whatever the host has set there.
  */
 #ifndef KNOWNGOOD_H
 #define KNOWNGOOD_H
