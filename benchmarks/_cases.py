@@ -1,4 +1,4 @@
-"""Cases as data: what is trained, timed and compared, and how close every answer must be."""
+"""Cases as data: what is trained and judged, and how close every answer must be."""
 
 from __future__ import annotations
 
@@ -34,14 +34,12 @@ class ScoreErrors:
 
 @dataclass(frozen=True)
 class Case:
-    """One model, the dies it is judged on and the batches it is timed with.
+    """One model and the dies it is judged on.
 
     Attributes:
         n_lots, wafers_per_lot, dies_per_wafer: what it is trained on.
         n_fresh_lots, n_fresh_good, n_fresh_defective: other lots, their passing dies in all, and
             how many of these get a defect, per class.
-        batches: dies per call.
-        seconds: of timing per contestant and batch.
         expected: errors allowed to each form: "fp32", "int8", "rival".
     """
 
@@ -53,8 +51,6 @@ class Case:
     n_fresh_lots: int
     n_fresh_good: int
     n_fresh_defective: int
-    batches: tuple[int, ...]
-    seconds: float
     seed: int
     expected: dict[str, ScoreErrors]
 
@@ -88,6 +84,6 @@ def read_cases(
 def _case(path: Path, fields: dict[str, Any]) -> Case:
     try:
         expected = {form: ScoreErrors(**fields["expected"][form]) for form in FORMS}
-        return Case(**{**fields, "batches": tuple(fields["batches"]), "expected": expected})
+        return Case(**{**fields, "expected": expected})
     except (TypeError, KeyError) as error:
         raise ValueError(f"{path}: case {fields['name']!r}: {error}") from error

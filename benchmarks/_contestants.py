@@ -1,4 +1,4 @@
-"""Contestants: whatever turns raw values into verdicts, behind one small protocol."""
+"""Contestants of the comparison of scores: whatever turns raw values into them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import knowngood
-from knowngood._bench import Timer, timer_of
 from knowngood._forward import forward
 from knowngood._network import Network, Screen
-from knowngood_quantize.drift import verdicts
 
 Float32 = NDArray[np.float32]
 DIES_PER_BLOCK = 1000
 
 
 class Contestant(Protocol):
-    """One way to do the whole job on one model.
+    """One way to score with one model.
 
     Attributes:
         name: "onnxruntime int8", …
@@ -36,10 +34,6 @@ class Contestant(Protocol):
 
     def score(self, values: Float32) -> Float32:
         """Scores, float32 ``(n,)``, of raw values ``(n, n_tests)``; NaN where there is none."""
-        ...
-
-    def timer(self, values: Float32) -> Timer:
-        """Times calls from these raw values to their verdicts."""
         ...
 
 
@@ -64,13 +58,9 @@ class NumPyForward:
     def __init__(self, network: Network) -> None:
         self._network = network
         self.thresholds = thresholds_of(network.screen)
-        self._threshold = self.thresholds[network.screen.default_fpr]
 
     def score(self, values: Float32) -> Float32:
         return in_blocks(self._score, values)
-
-    def timer(self, values: Float32) -> Timer:
-        return timer_of(lambda dies: verdicts(self._score(dies), self._threshold), values)
 
     def _score(self, values: Float32) -> Float32:
         return forward(self._network, values, dtype=np.float32).scores
@@ -88,6 +78,3 @@ class LoadedModel:
 
     def score(self, values: Float32) -> Float32:
         return self._scorer.score(values).scores
-
-    def timer(self, values: Float32) -> Timer:
-        return timer_of(self._scorer.score, values)

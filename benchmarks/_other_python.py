@@ -24,11 +24,12 @@ class CannotInstallError(Exception):
     """pip cannot install the packages here; the message has its last words."""
 
 
-def other_python(*requirements: str) -> Path:
+def other_python(*requirements: str, may_install: bool = True) -> Path:
     """The interpreter of an environment that holds ``requirements``.
 
     Raises:
-        CannotInstallError: no network, or no wheel for this Python.
+        CannotInstallError: no network, or no wheel for this Python; or it is not there yet and may
+            not be made.
     """
     key = hashlib.sha256("\n".join((sys.version, *requirements)).encode()).hexdigest()[:12]
     folder = ENVIRONMENTS / f"{requirements[0].replace('==', '-')}-{key}"
@@ -36,6 +37,8 @@ def other_python(*requirements: str) -> Path:
     complete = folder / "complete"
     with locked(folder):
         if not complete.exists():
+            if not may_install:
+                raise CannotInstallError(f"its environment {folder.name} is not made yet")
             venv.create(folder, clear=True, with_pip=True)
             _install(python, requirements)
             complete.touch()

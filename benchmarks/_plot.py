@@ -1,10 +1,9 @@
-"""One picture of a case: cost by batch, tails, drift, detection."""
+"""One picture of a case's drift: flips and detection."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -37,23 +36,16 @@ LEAST_FLIPS = 0.1
 
 def plot_case(result: CaseResult, processor: str) -> bytes:
     """The picture as PNG."""
-    figure = Figure(figsize=(12.5, 9.5), layout="constrained")
+    figure = Figure(figsize=(12.5, 5), layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 2)
-    _cost(axes[0, 0], result)
-    _tails(axes[0, 1], result)
-    _flips(axes[1, 0], result)
-    _detection(axes[1, 1], result)
+    left, right = figure.subplots(1, 2)
+    _flips(left, result)
+    _detection(right, result)
     widths = "-".join(map(str, result.widths))
-    figure.suptitle(f"{result.case.name}: {widths}, one thread, {processor}", fontsize=13)
+    figure.suptitle(f"{result.case.name}: {widths}, {processor}", fontsize=13)
     picture = io.BytesIO()
     canvas.print_figure(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
-
-
-def _style(name: str, form: str) -> dict[str, Any]:
-    colour = COLOURS[name.split()[0]]
-    return {"color": colour, "linestyle": "--" if form == "fp32" else "-", "linewidth": 1.8}
 
 
 def _drawn_once(accuracy: Sequence[Accuracy]) -> dict[str, Accuracy]:
@@ -83,52 +75,10 @@ def _form(name: str) -> str:
     return name.rpartition(" ")[2]
 
 
-def _cost(axes: Axes, result: CaseResult) -> None:
-    for name in result.versions:
-        items = [item for item in result.latencies if item.contestant == name]
-        batches = [item.batch for item in items]
-        costs = [item.us_per_die for item in items]
-        marker = "o" if _form(name) == "int8" else "s"
-        axes.loglog(batches, costs, marker, ms=4.5, label=name, **_style(name, _form(name)))
-    axes.set(
-        title="Cost", xlabel="dies in a call", ylabel="median µs per die, raw values → verdict"
-    )
-    axes.set_xticks(result.case.batches, [str(b) for b in result.case.batches])
-    _plain_numbers(axes)
-    axes.set_ylim(top=axes.get_ylim()[1] * HEADROOM)
-    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper right")
-
-
 def _plain_numbers(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(which="major", color="#e4e4e4")
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _tails(axes: Axes, result: CaseResult) -> None:
-    batch = result.tail_batch
-    items = [item for item in result.latencies if item.batch == batch]
-    items.sort(key=lambda item: -item.median_us)
-    for row, item in enumerate(items):
-        colour = COLOURS[item.contestant.split()[0]]
-        axes.hlines(row, item.median_us, item.p999_us, color=colour, lw=2)
-        axes.plot(item.median_us, row, "o", color=colour, ms=7)
-        axes.plot(item.p99_us, row, "|", color=colour, ms=13, mew=2)
-        axes.plot(item.p999_us, row, "|", color=colour, ms=20, mew=2)
-        axes.annotate(
-            f"{item.median_us:.0f}", (item.median_us, row), (-7, 0),
-            textcoords="offset points", ha="right", va="center", fontsize=8.5,
-        )  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(items)), [item.contestant for item in items])
-    axes.set_xlim(left=min(item.median_us for item in items) / 1.6)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(
-        title=f"Tails, {batch} dies in a call: median, 99 %, 99.9 %", xlabel="µs per call",
-    )  # fmt: skip
-    axes.grid(axis="x", which="major", color="#e4e4e4")
     axes.spines[["top", "right"]].set_visible(False)
 
 

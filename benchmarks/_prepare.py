@@ -39,16 +39,10 @@ class Prepared:
 
 
 def prepare(case: Case, folder: Path) -> Prepared:
-    """Train or load the model, export it, and make fresh dies.
-
-    The trained model is kept in ``folder`` under a name that changes with the case and with the
-    source of training, so that no figure can come from a model of other code.
-    """
-    process = synthetic.process(case.n_tests, "tight", seed=case.seed)
-    own = folder / f"{case.name}-{_key(case)}"
-    own.mkdir(parents=True, exist_ok=True)
-    trained = _trained(case, process, own / "model.pt")
+    """Train or load the model, export it, and make fresh dies."""
+    trained, own = load_or_train(case, folder)
     exported = export_trained(trained, own, FORMATS, gates=REFUSE_NOTHING)
+    process = synthetic.process(case.n_tests, "tight", seed=case.seed)
     fresh = fresh_dies(
         process, case.n_fresh_good, case.n_fresh_defective,
         seed=case.seed + 1, n_lots=case.n_fresh_lots,
@@ -56,24 +50,40 @@ def prepare(case: Case, folder: Path) -> Prepared:
     return Prepared(trained, exported, fresh)
 
 
-def _trained(case: Case, process: synthetic.ProcessModel, path: Path) -> TrainedModel:
+def load_or_train(case: Case, folder: Path) -> tuple[TrainedModel, Path]:
+    """The trained model, and the folder of its own that it is kept in.
+
+    The folder's name changes with the case and with the source of training, so that no figure can
+    come from a model of other code.
+    """
+    own = folder / f"{case.name}-{_key(case)}"
+    own.mkdir(parents=True, exist_ok=True)
+    path = own / "model.pt"
     if not path.exists():
-        lots = [
-            synthetic.make_lot(
-                process, n_wafers=case.wafers_per_lot, dies_per_wafer=case.dies_per_wafer,
-                lot=f"LOT{i + 1:03d}", seed=case.seed,
-            )
-            for i in range(case.n_lots)
-        ]  # fmt: skip
-        recipe = TrainingRecipe(seed=case.seed, n_threads=1)
-        config = LotTrainingConfig(AutoencoderConfig(recipe=recipe), n_folds=0)
-        save_model(path, train_on_lots(lots, config=config))
-    return load_model(path)
+        save_model(path, _train(case))
+    return load_model(path), own
+
+
+def _train(case: Case) -> TrainedModel:
+    process = synthetic.process(case.n_tests, "tight", seed=case.seed)
+    lots = [
+        synthetic.make_lot(
+            process, n_wafers=case.wafers_per_lot, dies_per_wafer=case.dies_per_wafer,
+            lot=f"LOT{i + 1:03d}", seed=case.seed,
+        )
+        for i in range(case.n_lots)
+    ]  # fmt: skip
+    recipe = TrainingRecipe(seed=case.seed, n_threads=1)
+    config = LotTrainingConfig(AutoencoderConfig(recipe=recipe), n_folds=0)
+    return train_on_lots(lots, config=config)
 
 
 def _key(case: Case) -> str:
+    """A digest of the case and of all that a trained model depends on; engines are not among it."""
     digest = hashlib.sha256(case.training_key().encode())
-    for package in (knowngood, knowngood_quantize, knowngood_export):
+    for package in (knowngood_quantize, knowngood_export):
         for source in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(source.read_bytes())
+    for name in ("_network", "_forward", "_schema", "_good_dies", "_lot"):
+        digest.update((Path(knowngood.__path__[0]) / f"{name}.py").read_bytes())
     return digest.hexdigest()[:12]

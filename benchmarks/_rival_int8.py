@@ -13,9 +13,8 @@ from pathlib import Path
 
 from onnxruntime.quantization import quantize_static
 
-from knowngood._bench import Timer, timer_of
 from knowngood._model_file import read_model
-from knowngood._scorer import open_scorer
+from knowngood._opening import open_scorer
 from knowngood_export._trained import TrainedModel
 from knowngood_quantize.thresholds import fit_operating_points
 
@@ -38,9 +37,6 @@ class QuantizeStatic:
 
     def score(self, values: Float32) -> Float32:
         return self._scorer.score(values).scores
-
-    def timer(self, values: Float32) -> Timer:
-        return timer_of(self._scorer.score, values)
 
 
 def _quantize(path: Path, values: Float32) -> bytes:

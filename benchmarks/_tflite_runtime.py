@@ -1,8 +1,4 @@
-"""tflite-runtime 2.14, which needs NumPy 1: a worker process that times itself on request.
-
-Only one contestant runs at a time, this one too; its calls are timed inside the worker, so that
-nothing of the way to it is in the figures.
-"""
+"""tflite-runtime 2.14, which needs NumPy 1: a worker process that scores on request."""
 
 from __future__ import annotations
 
@@ -14,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import knowngood
-from knowngood._bench import Timer
 from knowngood._model_file import read_model
 
 from ._contestants import Float32, thresholds_of
@@ -30,7 +24,7 @@ WORKER = Path(__file__).with_name("tflite_worker.py")
 class TfliteRuntime:
     """A ``.tflite`` file through ``knowngood.load(..., engine="tflite").score`` elsewhere."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, may_install: bool = True) -> None:
         manifest = read_model(path).manifest
         self.form = manifest.precision
         self.name = f"tflite-runtime {self.form}"
@@ -38,7 +32,7 @@ class TfliteRuntime:
         self._folder = tempfile.TemporaryDirectory(prefix="knowngood-bench-")
         source = Path(knowngood.__path__[0]).parent
         self._worker = subprocess.Popen(
-            [str(other_python(*REQUIREMENTS)), str(WORKER), str(path)],
+            [str(other_python(*REQUIREMENTS, may_install=may_install)), str(WORKER), str(path)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**os.environ, "PYTHONPATH": str(source)},
         )  # fmt: skip
@@ -46,18 +40,9 @@ class TfliteRuntime:
 
     def score(self, values: Float32) -> Float32:
         scores = Path(self._folder.name, "scores.npy")
-        self._ask({"do": "score", "values": self._save("dies", values), "scores": str(scores)})
+        self._ask({"values": self._save("dies", values), "scores": str(scores)})
         result: Float32 = np.load(scores)
         return result
-
-    def timer(self, values: Float32) -> Timer:
-        path = self._save(f"batch{len(values)}", values)
-
-        def time_calls(n_calls: int) -> NDArray[np.int64]:
-            answer = self._ask({"do": "time", "values": path, "n_calls": n_calls})
-            return np.array(answer["ns"], dtype=np.int64)
-
-        return time_calls
 
     def close(self) -> None:
         """End the worker."""

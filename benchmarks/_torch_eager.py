@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from knowngood._bench import Timer, timer_of
 from knowngood._network import MAX_STANDARDISED, Activation, Dense, Head, LowRank, Network
-from knowngood._verdicts import Verdict
 
 from ._contestants import Float32, in_blocks, thresholds_of
 
@@ -45,7 +41,7 @@ def _activation(activation: Activation) -> nn.Module:
 
 
 class TorchEager:
-    """Raw values to scores and verdicts in eager mode, without gradients."""
+    """Raw values to scores in eager mode, without gradients."""
 
     name = "torch fp32"
     form = "fp32"
@@ -59,13 +55,9 @@ class TorchEager:
         self._weight = torch.from_numpy(screen.head.residual_weight)
         self._head = _TorchHead(screen.head)
         self.thresholds = thresholds_of(screen)
-        self._threshold = self.thresholds[screen.default_fpr]
 
     def score(self, values: Float32) -> Float32:
         return in_blocks(lambda dies: self._scores(dies).numpy(), values)
-
-    def timer(self, values: Float32) -> Timer:
-        return timer_of(self._verdicts, values)
 
     @torch.inference_mode()
     def _scores(self, values: Float32) -> Tensor:
@@ -76,14 +68,6 @@ class TorchEager:
         scores = self._head(z, present)
         scored = scores.isfinite() & (u.abs().amax(1) <= MAX_STANDARDISED)
         return scores.masked_fill(~scored, torch.nan)
-
-    @torch.inference_mode()
-    def _verdicts(self, values: Float32) -> tuple[Float32, NDArray[np.int8]]:
-        scores = self._scores(values)
-        judged = torch.full(scores.shape, Verdict.REJECT, dtype=torch.int8)
-        judged[scores <= self._threshold] = Verdict.PASS
-        judged[scores.isnan()] = Verdict.UNSCORED
-        return scores.numpy(), judged.numpy()
 
 
 class _TorchHead:

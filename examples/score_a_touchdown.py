@@ -1,14 +1,16 @@
 """What tester software does: load a model once, then a verdict for each touchdown.
 
-    python examples/score_a_touchdown.py out/demo/model.kgd
+    python examples/score_a_touchdown.py out/demo/model.kgd [--extrapolate]
 
 Needs NumPy, and for .onnx and .tflite their engine. The values here are made up from the model's
 own centres; a tester has them in its result buffers, one row per site, NaN where a test was not
-run.
+run. A file whose default threshold too few good dies support is refused, and the message says
+what to do; ``--extrapolate`` takes it all the same.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import numpy as np
@@ -19,8 +21,8 @@ from knowngood import Verdict
 N_SITES = 4
 
 
-def main(path: str) -> None:
-    scorer = knowngood.load(path, extrapolate=True)
+def main(path: str, *, extrapolate: bool = False) -> None:
+    scorer = knowngood.load(path, extrapolate=extrapolate)
     centre = scorer.screen.scaler.centre[0].astype(np.float32)
     values = np.tile(centre, (N_SITES, 1))
     values[1, 0] += 20 / scorer.screen.scaler.inv_scale[0, 0]  # site 1: one test 20 sigma out
@@ -41,4 +43,12 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description="scores one made-up touchdown")
+    parser.add_argument("model")
+    parser.add_argument("--extrapolate", action="store_true")
+    asked = parser.parse_args()
+    try:
+        main(asked.model, extrapolate=asked.extrapolate)
+    except knowngood.KnowngoodError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

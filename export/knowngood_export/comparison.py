@@ -98,9 +98,7 @@ def compare(trained: TrainedModel, scorers: Mapping[str, Scorer], fresh: FreshDi
 
     Args:
         trained: the model that the forms were exported from.
-        scorers: by form, each at the operating point that verdicts are compared at. Of a ``.kgd``
-            give the int8 form: the reference engine takes milliseconds a die in fp32, which export
-            compares on a sample.
+        scorers: by form, each at the operating point that verdicts are compared at.
         fresh: dies that no threshold was fitted on.
     """
     detectors: dict[str, Score] = {REFERENCE: _network_score(trained.network, np.float64)}

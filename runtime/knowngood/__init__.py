@@ -2,7 +2,7 @@
 
     import knowngood
 
-    scorer = knowngood.load("model.kgd")           # NumPy alone; .onnx and .tflite by their engines
+    scorer = knowngood.load("model.kgd")           # in microseconds; .onnx and .tflite too
     lot = knowngood.read_lot("lot7.stdf.gz")       # values, schema, and one row per die attempt
     result = scorer.score_lot(lot)                 # aligned by test; the model only downgrades
     result.write("verdicts.csv")                   # with scores, reasons and contributing tests
@@ -32,14 +32,16 @@ if TYPE_CHECKING:
     from ._contributions import Contribution
     from ._judge import LotResult
     from ._lot import Dies, Lot
+    from ._opening import load
     from ._read_lot import merge_lots, read_lot
     from ._schema import Purpose, Schema, Test
     from ._score_result import ScoreResult
-    from ._scorer import Scorer, load
+    from ._scorer import Scorer
     from ._verdict_table import VerdictTable, read_verdicts
     from ._verdicts import Disposition, Reason, Verdict
+    from .engines import cpu_paths
 
-    __version__: str
+__version__ = "0.1.0"
 
 __all__ = [
     "Contribution",
@@ -65,6 +67,7 @@ __all__ = [
     "Verdict",
     "VerdictTable",
     "__version__",
+    "cpu_paths",
     "load",
     "merge_lots",
     "read_lot",
@@ -85,7 +88,8 @@ _MODULE_OF = {
     "Test": "_schema",
     "Verdict": "_verdicts",
     "VerdictTable": "_verdict_table",
-    "load": "_scorer",
+    "cpu_paths": "engines",
+    "load": "_opening",
     "merge_lots": "_read_lot",
     "read_lot": "_read_lot",
     "read_verdicts": "_verdict_table",
@@ -96,14 +100,9 @@ if not TYPE_CHECKING:  # a type checker that saw this would take any name for a 
 
     def __getattr__(name: str) -> Any:
         """Import a public name when it is first used."""
-        if name == "__version__":
-            from importlib.metadata import version
-
-            value: Any = version("knowngood")
-        elif name in _MODULE_OF:
-            value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
-        else:
+        if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
         globals()[name] = value
         return value
 

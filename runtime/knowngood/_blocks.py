@@ -12,7 +12,7 @@ from ._arithmetic import standardise
 from ._network import Screen
 from ._reasons import why_unscored
 from ._verdicts import UNSCORED_SCORE, Reason, Verdict
-from .engines import Engine
+from .engines import Engine, JudgingEngine
 
 BLOCK = 4096
 """Most dies given to an engine at once: bounds its memory, however large the lot."""
@@ -55,6 +55,7 @@ class BlockwiseEngine:
         self._threshold = threshold
         self._n_dies = n_dies
         self._is_exact = is_exact
+        self._judging = engine if isinstance(engine, JudgingEngine) else None
 
     def judge(
         self, values: Floats, rows: Rows | None, scores: Floats, verdicts: Codes, reasons: Codes
@@ -71,6 +72,9 @@ class BlockwiseEngine:
     def _judge_block(
         self, values: Floats, rows: Rows | None, scores: Floats, verdicts: Codes, reasons: Codes
     ) -> None:
+        if self._judging is not None:
+            scores[:], verdicts[:], reasons[:] = self._judging.judge(values, rows)
+            return
         scores[:] = self._engine.score(values, rows)
         np.subtract(_REJECT, scores <= self._threshold, out=verdicts)
         reasons.fill(Reason.NONE)
@@ -93,8 +97,9 @@ class BlockwiseEngine:
         codes = np.empty((len(values), n_latent), dtype=np.float32)
         for part in self._parts(len(values)):
             codes[part] = self._engine.latent(values[part], _of(rows, part))
-            dies = standardise(self._screen.scaler, values[part], _of(rows, part))
-            codes[part][~dies.evaluable] = UNSCORED_SCORE
+            if not self._is_exact:  # a graph gives a code to any die
+                dies = standardise(self._screen.scaler, values[part], _of(rows, part))
+                codes[part][~dies.evaluable] = UNSCORED_SCORE
         return codes
 
     def _parts(self, n_dies: int) -> Iterator[slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,45 +78,67 @@ class Residuals:
         order = np.argsort(-size, kind="stable")
         return order[: min(k, int(self.present[die].sum()))]
 
+    def ranking(self, screen: Screen, die: int, k: int) -> Ranking:
+        """The same with what is said of them."""
+        columns, z, row = self.largest(die, k), self.z[die], self.rows[die]
+        step = self.reconstruction[die, columns].astype(np.float64)
+        step /= screen.scaler.inv_scale[row, columns]
+        return Ranking(columns, z[columns], screen.scaler.centre[row, columns] + step)
 
-def explain(screen: Screen, residuals: Residuals, die: int, k: int) -> tuple[Contribution, ...]:
-    """The ``k`` largest contributions to the score of row ``die``, largest first.
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The tests of one die that made its score, those present with the largest |z|, largest first.
+
+    Attributes:
+        columns: int ``(n,)``; ties go to the lower one. Empty for a die that is not evaluable.
+        z: float32 ``(n,)``, signed weighted residuals.
+        expected: float64 ``(n,)``, what the model expects, in each test's units.
+    """
+
+    columns: NDArray[np.integer[Any]]
+    z: NDArray[np.float32]
+    expected: NDArray[np.float64]
+
+
+def n_ranked(head: Head, k: int, n_tests: int) -> int:
+    """How many tests must be ranked to tell the share of ``k``."""
+    return min(max(k, head.k), n_tests) if head.kind == "topk" else n_tests
+
+
+def explain(
+    screen: Screen, values: NDArray[np.float32], ranking: Ranking, k: int
+) -> tuple[Contribution, ...]:
+    """The ``k`` largest contributions to the score of a die ``(n_tests,)``, largest first.
 
     Those of a die with too few tests for a score are told too; a die that is not evaluable, or
-    whose residuals are not all finite, has none.
+    whose residuals are not all finite, has none. ``ranking`` has ``n_ranked`` tests of it.
     """
-    columns = residuals.largest(die, k)
-    if not len(columns):
-        return ()
-    shares = _shares(screen.head, residuals, die)
-    scaler, row = screen.scaler, residuals.rows[die]
-    step = residuals.reconstruction[die].astype(np.float64) / scaler.inv_scale[row]
-    expected = scaler.centre[row] + step
+    columns, tests = ranking.columns[:k].tolist(), screen.schema.tests
+    told = (ranking.expected[:k], ranking.z[:k], _shares(screen.head, ranking.z)[:k])
     return tuple(
-        Contribution(
-            test=screen.schema.tests[column],
-            value=float(residuals.values[die, column]),
-            expected=float(expected[column]),
-            z=float(residuals.z[die, column]),
-            share=float(shares[column]),
+        Contribution(tests[column], value, expected, z, share)
+        for column, value, expected, z, share in zip(
+            columns, values[columns].tolist(), *(numbers.tolist() for numbers in told), strict=True
         )
-        for column in columns
     )
 
 
-def _shares(head: Head, residuals: Residuals, die: int) -> NDArray[np.float64]:
-    z = residuals.z[die].astype(np.float64)
+def _shares(head: Head, ranked_z: NDArray[np.float32]) -> NDArray[np.float64]:
+    z = ranked_z.astype(np.float64)
     if head.kind == "topk":
-        part = np.zeros_like(z)
-        columns = residuals.largest(die, head.k)
-        part[columns] = np.abs(z[columns])
+        part = np.abs(z)
+        part[head.k :] = 0
     else:
         part = z * z
     shares: NDArray[np.float64] = part / max(part.sum(), np.finfo(np.float64).tiny)
     return shares
 
 
-def describe_top(screen: Screen, residuals: Residuals, die: int, k: int) -> str:
+def describe_top(screen: Screen, ranking: Ranking) -> str:
     """The largest contributions as one line: ``1020 VDD_IDDQ=+6.1; 1030 VOL=-4.0``."""
-    tests, z = screen.schema.tests, residuals.z[die]
-    return "; ".join(f"{tests[c].label}={z[c]:+.1f}" for c in residuals.largest(die, k))
+    tests = screen.schema.tests
+    return "; ".join(
+        f"{tests[c].label}={z:+.1f}"
+        for c, z in zip(ranking.columns.tolist(), ranking.z.tolist(), strict=True)
+    )

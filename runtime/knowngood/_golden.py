@@ -238,7 +238,8 @@ def _opened(model: ModelFile, sealed: SealedModel, engine: Engine, precision: Pr
     from .engines import open_engine
 
     if precision != model.manifest.precision:
-        engine = open_engine(model.in_precision(precision), engine.name)
+        pinned = getattr(engine, "pinned_path", None)
+        engine = open_engine(model.in_precision(precision), engine.name, cpu_path=pinned)
     return engine.at(sealed.screen.default_fpr)
 
 

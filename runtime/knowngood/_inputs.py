@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def as_values(values: object, n_tests: int) -> NDArray[np.float32]:
         raise UsageError(f"values must be real numbers, float32 at best, found {values.dtype}")
     _check_shape(values, n_tests)
     with np.errstate(over="ignore"):
-        return np.require(values, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+        taken = np.require(values, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+    return taken.view(np.float32)  # an equal dtype of another object, as pickles have, is replaced
 
 
 def _check_shape(values: NDArray[Any], n_tests: int) -> None:
@@ -79,19 +81,29 @@ def clear_verdicts(verdicts: object) -> None:
         verdicts.fill(Verdict.UNSCORED)
 
 
-def check_buffers(scores: object, verdicts: object, reasons: object, n_dies: int) -> None:
+def check_buffers(
+    values: object, group: object, scores: object, verdicts: object, reasons: object, n_dies: int
+) -> None:
     """Refuse output arrays that ``score_into`` cannot fill in place.
 
     Raises:
-        UsageError: not writable native arrays ``(n_dies,)`` of their dtype, or verdicts share
-            memory with another: as a verdict, some reasons would read PASS.
+        UsageError: not writable native arrays ``(n_dies,)`` of their dtype, or one shares memory
+            with another or with an input: a reason would be read as a verdict, a score as a value.
     """
     wanted = (("scores", scores, np.float32), ("verdicts", verdicts, np.int8))
     for name, array, dtype in (*wanted, ("reasons", reasons, np.int8)):
         _check_buffer(name, array, dtype, n_dies)
-    for name, array in (("scores", scores), ("reasons", reasons)):
-        if np.shares_memory(verdicts, array):
-            raise UsageError(f"verdicts and {name} share memory; give each an array of its own")
+    outputs = {"verdicts": verdicts, "scores": scores, "reasons": reasons}
+    arrays = outputs | {"values": values, "group": group}
+    for first, second in combinations(arrays, 2):
+        if first in outputs and _share_memory(arrays[first], arrays[second]):
+            raise UsageError(f"{first} and {second} share memory; give each an array of its own")
+
+
+def _share_memory(a: object, b: object) -> bool:
+    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
+        return False
+    return np.may_share_memory(a, b) and np.shares_memory(a, b)
 
 
 def _check_buffer(name: str, array: object, dtype: type[np.generic], n_dies: int) -> None:

@@ -105,9 +105,9 @@ class LotResult:
         step = dies_per_block(self.lot.values.shape[1])
         for start in range(0, len(rejected), step):
             rows = rejected[start : start + step]
-            residuals = self.scorer.residuals(self.lot.values[rows], group[rows])
-            for i, row in enumerate(rows):
-                texts[row] = describe_top(self.scorer.screen, residuals, i, k)
+            rankings = self.scorer._rankings(self.lot.values[rows], group[rows], k)
+            for row, ranking in zip(rows, rankings, strict=True):
+                texts[row] = describe_top(self.scorer.screen, ranking)
         return texts
 
     def counts(self) -> dict[str, Any]:

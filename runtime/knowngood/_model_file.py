@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from ._errors import ModelFileError
+from ._errors import ModelFileError, OperatingPointError
 from ._kgd import MAGIC, MAX_FILE_BYTES, decode
 from ._manifest import Manifest
 from ._network import OperatingPoint
@@ -64,6 +64,22 @@ class ModelFile:
     def precisions(self) -> tuple[str, ...]:
         """What the file can be scored in, the default first."""
         return (self.manifest.precision,) if self.sealed is None else self.sealed.precisions
+
+    def operating_point(self, fpr: float | None, *, extrapolate: bool) -> OperatingPoint:
+        """The operating point at ``fpr``, or at the file's default.
+
+        Raises:
+            OperatingPointError: not listed, or unsupported; the message lists those that are.
+        """
+        screen = self.manifest.screen
+        wanted = screen.default_fpr if fpr is None else fpr
+        try:
+            return screen.operating_point(wanted, extrapolate=extrapolate)
+        except OperatingPointError as error:
+            supported = ", ".join(f"{p.fpr:g}" for p in screen.operating_points if p.supported)
+            raise OperatingPointError(
+                f"{self.path}: {error} Supported here (fpr=, --fpr): {supported or 'none'}."
+            ) from error
 
     def in_precision(self, precision: str | None) -> ModelFile:
         """The same file with the manifest of ``precision``; None keeps the one it has.

@@ -49,6 +49,7 @@ def describe_run(
             "precision": scorer.precision,
             "engine": scorer.engine_name,
             "engine_version": scorer.engine_version,
+            "cpu_path": scorer.cpu_path,
         },
         "inputs": [_describe_input(p, r) for p, r in zip(paths, results, strict=True)],
         "fpr": scorer.fpr,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._contributions import Contribution
+from ._inputs import as_rows
 from ._verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -21,27 +22,41 @@ class ScoreResult:
         scores: float32 ``(n_dies,)``; the quiet NaN of an unscored die.
         verdicts: int8 ``(n_dies,)``, values of ``Verdict``.
         reasons: int8 ``(n_dies,)``, values of ``Reason``.
-        n_unknown_groups: dies scaled by the pooled scaler because the model does not know their
-            group, or none was given.
     """
 
-    __slots__ = ("_rows", "_scorer", "_values", "n_unknown_groups", "reasons", "scores", "verdicts")
+    __slots__ = ("_group", "_scorer", "_values", "reasons", "scores", "verdicts")
 
-    def __init__(
-        self,
+    scores: NDArray[np.float32]
+    verdicts: NDArray[np.int8]
+    reasons: NDArray[np.int8]
+    _scorer: Scorer
+    _values: bytes  # of float32 (n_dies, n_tests)
+    _group: NDArray[np.integer[Any]] | None
+
+    @classmethod
+    def _empty(
+        cls,
         scorer: Scorer,
         values: NDArray[np.float32],
-        rows: NDArray[np.int32] | None,
-        n_unknown_groups: int,
-    ) -> None:
-        n_dies = len(values)
-        self.scores: NDArray[np.float32] = np.empty(n_dies, dtype=np.float32)
-        self.verdicts: NDArray[np.int8] = np.empty(n_dies, dtype=np.int8)
-        self.reasons: NDArray[np.int8] = np.empty(n_dies, dtype=np.int8)
-        self.n_unknown_groups: int = n_unknown_groups
-        self._scorer = scorer
-        self._values = values
-        self._rows = rows
+        group: NDArray[np.integer[Any]] | None,
+    ) -> ScoreResult:
+        """One to be filled. ``Scorer.score`` makes most by itself: a call less per touchdown."""
+        result = cls()
+        result.scores = np.empty(len(values), np.float32)
+        result.verdicts, result.reasons = np.zeros((2, len(values)), np.int8)
+        result._scorer = scorer
+        result._values = values.tobytes()
+        result._group = None if group is None else group.copy()
+        return result
+
+    @property
+    def n_unknown_groups(self) -> int:
+        """Dies that the pooled scaler scaled because the model does not know their group.
+
+        Those given without one are among them; none is where the model has a single scaler.
+        """
+        scaler = self._scorer.screen.scaler
+        return as_rows(self._group, scaler, len(self))[1] if len(scaler.groups) > 1 else 0
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -61,8 +76,12 @@ class ScoreResult:
 
         A die with too few tests for a score has contributions too; without data, out of range or
         not finite it has none.
+
+        Raises:
+            IndexError: there is no such die.
         """
+        n_tests = self._scorer.schema.n_tests
+        values = np.frombuffer(self._values, np.float32).reshape(len(self), n_tests)
         one = np.array([die])
-        groups = self._scorer.screen.scaler.groups
-        group = None if self._rows is None else groups[self._rows[one]]
-        return self._scorer.explain(self._values[one], group, k)
+        group = None if self._group is None else self._group[one]
+        return self._scorer.explain(values[one], group, k)

@@ -1,7 +1,8 @@
-"""``load`` and ``Scorer``: raw values in; scores, verdicts and reasons out."""
+"""``Scorer``: raw values in; scores, verdicts and reasons out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,96 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._blocks import BlockwiseEngine, dies_per_block
-from ._contributions import Contribution, Residuals, explain
-from ._errors import ModelFileError, OperatingPointError, UsageError
-from ._golden import require_golden
+from ._contributions import Contribution, Ranking, Residuals, explain, n_ranked
+from ._errors import UsageError
 from ._inputs import as_rows, as_values, check_buffers, clear_verdicts
 from ._manifest import Manifest
-from ._model_file import ModelFile, parse_model, read_model
+from ._model_file import ModelFile
 from ._network import OperatingPoint, Screen
 from ._schema import Schema
 from ._score_result import ScoreResult
-from .engines import Engine, open_engine
+from .engines import Engine, JudgingEngine
 
 if TYPE_CHECKING:
     from ._judge import LotResult
     from ._lot import Lot
 
-_FLOAT32 = np.dtype(np.float32)
-
-
-def load(
-    path: str | Path,
-    *,
-    engine: str | None = None,
-    precision: str | None = None,
-    fpr: float | None = None,
-    extrapolate: bool = False,
-    check: bool = True,
-) -> Scorer:
-    """Load a model file.
-
-    Args:
-        path: a ``.kgd``, ``.onnx`` or ``.tflite`` exported by knowngood.
-        engine: "reference" for a ``.kgd``, "onnxruntime", "litert" or "tflite"; the first installed
-            one that runs the file if None.
-        precision: of a ``.kgd`` that has several: "verified", "int8" or "fp32"; the first of these
-            that it offers if None.
-        fpr: operating point, the nominal yield loss on good dies; the file's default if None.
-        extrapolate: take an operating point that too few dies support.
-        check: score the file's golden dies first, or a few made-up ones where it has none, and
-            refuse an engine that does not behave.
-
-    Raises:
-        ModelFileError: the file is missing, damaged or foreign, or the engine refuses it.
-        OperatingPointError: the file has no such operating point, or does not support it.
-        UsageError: the engine does not exist or does not run this kind of file.
-        MissingExtraError: the engine's package is not installed; the message names the extra.
-    """
-    model = read_model(path)
-    return open_scorer(
-        model, engine=engine, precision=precision, fpr=fpr, extrapolate=extrapolate, check=check
-    )
-
-
-def open_scorer(
-    model: ModelFile,
-    *,
-    engine: str | None = None,
-    precision: str | None = None,
-    fpr: float | None = None,
-    extrapolate: bool = False,
-    check: bool = True,
-) -> Scorer:
-    """``load`` for a model that was read already."""
-    model = model.in_precision(precision)
-    point = choose_operating_point(model, fpr, extrapolate=extrapolate)
-    opened = open_engine(model, engine)
-    if check and model.sealed is not None:
-        require_golden(model, opened)
-    scorer = Scorer(model, opened.at(point.fpr), point)
-    if check:
-        check_behaviour(scorer)
-    return scorer
-
-
-def choose_operating_point(
-    model: ModelFile, fpr: float | None, *, extrapolate: bool
-) -> OperatingPoint:
-    """The operating point at ``fpr``, or at the file's default.
-
-    Raises:
-        OperatingPointError: not listed, or unsupported; the message lists those that are.
-    """
-    screen = model.manifest.screen
-    wanted = screen.default_fpr if fpr is None else fpr
-    try:
-        return screen.operating_point(wanted, extrapolate=extrapolate)
-    except OperatingPointError as error:
-        supported = ", ".join(f"{p.fpr:g}" for p in screen.operating_points if p.supported)
-        raise OperatingPointError(
-            f"{model.path}: {error} Supported here (fpr=, --fpr): {supported or 'none'}."
-        ) from error
+_FLOAT32, _INT8 = np.dtype(np.float32), np.dtype(np.int8)
+_Array, _empty = np.ndarray, np.empty  # found at once: each look-up is a part of a touchdown
 
 
 class Scorer:
@@ -118,6 +45,9 @@ class Scorer:
             is_exact=model.sealed is not None,
         )
         self._has_groups = len(model.manifest.screen.scaler.groups) > 1
+        self._judging = engine if isinstance(engine, JudgingEngine) else None
+        self._judge_arrays = None if self._judging is None else self._judging.judge_arrays
+        self._judge_and_keep = None if self._judging is None else self._judging.judge_and_keep
 
     def __repr__(self) -> str:
         return (
@@ -127,9 +57,12 @@ class Scorer:
         )
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        from ._opening import reopen
+
         model = self._model
         path = str(model.path)  # a Path of one system cannot be unpickled on another
-        return _reopen, (model.data, path, self.engine_name, self.precision, self.fpr)
+        pinned = None if self._judging is None else self._judging.pinned_path
+        return reopen, (model.data, path, self.engine_name, self.precision, self.fpr, pinned)
 
     def _repr_html_(self) -> str:
         from ._notebook import scorer_html
@@ -192,6 +125,11 @@ class Scorer:
         return self._engine.version
 
     @property
+    def cpu_path(self) -> str | None:
+        """The kernels of engine "native", one of ``knowngood.cpu_paths()``; None for others."""
+        return None if self._judging is None else self._judging.cpu_path
+
+    @property
     def operating_point(self) -> OperatingPoint:
         """Threshold, its sampling interval and its support."""
         return self._point
@@ -212,7 +150,7 @@ class Scorer:
         Raises:
             OperatingPointError: not in the file, or unsupported and not ``extrapolate``.
         """
-        point = choose_operating_point(self._model, fpr, extrapolate=extrapolate)
+        point = self._model.operating_point(fpr, extrapolate=extrapolate)
         return Scorer(self._model, self._engine.at(point.fpr), point)
 
     def score(
@@ -229,11 +167,23 @@ class Scorer:
         Raises:
             UsageError: the arrays are not what they must be.
         """
+        judge = self._judge_and_keep
+        if judge is not None and type(values) is _Array and values.ndim:
+            n_dies = len(values)
+            result = ScoreResult()
+            result.scores = scores = _empty(n_dies, _FLOAT32)
+            result.verdicts = verdicts = _empty(n_dies, _INT8)
+            result.reasons = reasons = _empty(n_dies, _INT8)
+            kept = judge(values, group, scores, verdicts, reasons)  # the caller reuses buffers
+            if kept is not None:
+                result._scorer = self
+                result._values = kept
+                result._group = None if group is None else group.copy()
+                return result
         accepted = self._accept(values)
-        rows, n_unknown = self._rows(group, len(accepted))
-        kept = accepted.copy() if accepted is values else accepted  # the caller reuses buffers
-        result = ScoreResult(self, kept, rows, n_unknown)
-        self._blocks.judge(kept, rows, result.scores, result.verdicts, result.reasons)
+        rows, _ = self._rows(group, len(accepted))
+        result = ScoreResult._empty(self, accepted, group)
+        self._blocks.judge(accepted, rows, result.scores, result.verdicts, result.reasons)
         return result
 
     def score_into(
@@ -251,9 +201,12 @@ class Scorer:
         Raises:
             UsageError: the arrays are not what they must be.
         """
+        judge = self._judge_arrays
+        if judge is not None and judge(values, group, scores, verdicts, reasons) is not None:
+            return
         clear_verdicts(verdicts)
         accepted = self._accept(values)
-        check_buffers(scores, verdicts, reasons, len(accepted))
+        check_buffers(values, group, scores, verdicts, reasons, len(accepted))
         rows, _ = self._rows(group, len(accepted))
         try:
             self._blocks.judge(accepted, rows, scores, verdicts, reasons)
@@ -320,7 +273,9 @@ class Scorer:
         """Weighted residuals of some dies, from which contributions are told."""
         accepted = self._accept(values)
         rows, _ = self._rows(group, len(accepted))
-        return self._residuals(accepted, rows)
+        known = np.zeros(len(accepted), dtype=np.int32) if rows is None else rows
+        reconstruction = self._blocks.reconstruct(accepted, rows)
+        return Residuals.of(self.screen, accepted, known, reconstruction)
 
     def explain(
         self,
@@ -333,18 +288,31 @@ class Scorer:
         Also of a die with too few tests for a score; none without data, out of range or not finite.
 
         Raises:
-            UsageError: the arrays are not what they must be, or not of one die.
+            UsageError: the arrays are not what they must be, or not of one die, or ``k`` < 0.
         """
         accepted = self._accept(values)
         if len(accepted) != 1:
             raise UsageError(f"explain takes one die, (1, {self._n_tests}), found {values.shape}")
-        rows, _ = self._rows(group, 1)
-        return explain(self.screen, self._residuals(accepted, rows), 0, k)
+        _require_count(k)
+        n = n_ranked(self.screen.head, k, self._n_tests)
+        (ranking,) = self._rankings(accepted, group, n)
+        return explain(self.screen, accepted[0], ranking, k)
 
-    def _residuals(self, values: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Residuals:
-        reconstruction = self._blocks.reconstruct(values, rows)
-        known = np.zeros(len(values), dtype=np.int32) if rows is None else rows
-        return Residuals.of(self.screen, values, known, reconstruction)
+    def _rankings(
+        self, values: NDArray[Any], group: NDArray[np.integer[Any]] | None, k: int
+    ) -> Iterator[Ranking]:
+        """Of each die the ``k`` tests with the largest weighted residuals, largest first."""
+        _require_count(k)
+        accepted, k = self._accept(values), min(k, self._n_tests)
+        if self._judging is None:
+            residuals = self.residuals(accepted, group)
+            for die in range(len(accepted)):
+                yield residuals.ranking(self.screen, die, k)
+            return
+        rows, _ = self._rows(group, len(accepted))
+        for die in range(len(accepted)):
+            row = 0 if rows is None else int(rows[die])
+            yield Ranking(*self._judging.contributions(accepted[die : die + 1], row, k))
 
     def _accept(self, values: NDArray[Any]) -> NDArray[np.float32]:
         if (
@@ -366,32 +334,6 @@ class Scorer:
         return None, 0
 
 
-def check_behaviour(scorer: Scorer) -> None:
-    """Score dies whose verdict is certain: one at every centre, one empty, one with an infinity.
-
-    Raises:
-        ModelFileError: the graph breaks a promise that verdicts rest on.
-    """
-    values = np.tile(scorer.screen.scaler.centre[0].astype(np.float32), (3, 1))
-    values[1] = np.nan
-    values[2, 0] = np.inf
-    result = scorer.score(values)
-    reconstruction = scorer.reconstruct(values[:1])
-    if not np.isfinite(result.scores[0]) or not np.isfinite(reconstruction).all():
-        raise ModelFileError(
-            f"{scorer.path}: {scorer.engine_name} {scorer.engine_version} gives no finite score "
-            f"for a die whose every test lies at its centre: {result.scores[0]}. "
-            "Use another engine, or export the model again."
-        )
-    if np.isfinite(result.scores[1:]).any():
-        raise ModelFileError(
-            f"{scorer.path}: {scorer.engine_name} {scorer.engine_version} scores dies that cannot "
-            f"be scored (no data, an infinity): {result.scores[1:]}. "
-            "Use another engine, or export the model again."
-        )
-
-
-def _reopen(data: bytes, path: str, engine: str, precision: str, fpr: float) -> Scorer:
-    """A pickled scorer: its file is verified again, and the engine found here is checked."""
-    model = parse_model(data, path)
-    return open_scorer(model, engine=engine, precision=precision, fpr=fpr, extrapolate=True)
+def _require_count(k: int) -> None:
+    if k < 0:
+        raise UsageError(f"k is how many tests to tell, 0 or more, found {k}")

@@ -93,8 +93,9 @@ def test_the_record_names_file_model_format_precision_and_engine(
         "format": "kgd 1.0",
         "detector": "autoencoder",
         "precision": precision or facts["precision"],
-        "engine": "reference",
+        "engine": "native",
         "engine_version": knowngood.__version__,
+        "cpu_path": knowngood.cpu_paths()[0],
     }
     expected = knowngood.load(sealed(desk), precision=precision).score_lot(knowngood.read_lot(lot))
     np.testing.assert_array_equal(knowngood.read_verdicts("v.csv").score, expected.scores)

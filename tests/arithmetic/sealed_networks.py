@@ -35,9 +35,12 @@ ACTIVATIONS: tuple[ActivationKind, ...] = (
 HEADS: tuple[HeadKind, ...] = ("mse", "normalized", "topk", "mahalanobis")
 FPR = 0.005
 LARGEST = np.finfo(np.float32).max
-_KINDS_OF_NUMBERS = (*["ordinary"] * 6, *["grid", "halfway"] * 2, "pool", "tiny", "huge", "any")
+_KINDS_OF_NUMBERS = (
+    *["ordinary"] * 6, *["grid", "halfway"] * 2, "steps", "pool", "tiny", "huge", "any",
+)  # fmt: skip
 _KINDS_OF_DIES = (
-    "typical", "typical", "missing", "pool", "grid", "halfway", "edge", "any", "centre", "wild",
+    "typical", "typical", "missing", "pool", "grid", "halfway", "steps", "edge", "any", "centre",
+    "wild",
 )  # fmt: skip
 
 
@@ -80,6 +83,11 @@ class Numbers:
                 exponent = rng.choice(rng.choice([[0, -12, -24], [-75, -75, -76]]), shape)
                 significand = rng.choice([-1, 1], shape) + rng.integers(-1, 2, shape) * 2.0**-23
                 made = np.ldexp(significand, exponent).astype(np.float32)
+            case "steps":  # whole and half ones of an int8 input, in rows that end on the largest
+                largest, size = rng.choice([127, 255]), np.ldexp(1.0, rng.integers(-30, 30))
+                made = rng.integers(-2 * largest, 2 * largest + 1, shape) / 2 * size
+                made[..., -1] = largest * size
+                made = made.astype(np.float32)
             case "pool":
                 made = rng.choice(self._pool, shape)
             case "tiny":
@@ -114,14 +122,19 @@ def _draw_kind(draw: st.DrawFn, numbers: Numbers) -> str:
 
 
 @st.composite
-def cases(draw: st.DrawFn, n_dies: int = 16) -> Case:
-    """A model of 1 to 70 tests and 0 to 4 layers, and dies for it."""
+def cases(
+    draw: st.DrawFn,
+    n_dies: int = 16,
+    widths: st.SearchStrategy[int] = _WIDTHS,
+    inner_widths: st.SearchStrategy[int] = _SMALL_WIDTHS,
+) -> Case:
+    """A model of 1 to 70 tests and 0 to 4 layers, unless said otherwise, and dies for it."""
     seed = draw(st.integers(0, 2**32 - 1))
-    theme = draw(st.sampled_from([None, None, None, "zero", "halfway"]))
+    theme = draw(st.sampled_from([None, None, None, "zero", "halfway", "steps"]))
     numbers = Numbers(seed, draw(st.lists(_ODD_FLOATS, min_size=1, max_size=6)), theme)
-    n_tests = draw(_WIDTHS)
+    n_tests = draw(widths)
     screen = _draw_screen(draw, numbers, n_tests)
-    fp32, int8 = _draw_layers(draw, numbers, n_tests)
+    fp32, int8 = _draw_layers(draw, numbers, n_tests, inner_widths)
     latent = draw(st.integers(0, len(fp32) - 2)) if len(fp32) > 1 and draw(st.booleans()) else None
     with_fp32 = int8 is None or draw(st.sampled_from([True, True, True, False]))
     model = sealed(screen, fp32 if with_fp32 else None, int8, latent)
@@ -195,12 +208,12 @@ def _draw_head(draw: st.DrawFn, numbers: Numbers, n: int) -> Head:
 
 
 def _draw_layers(
-    draw: st.DrawFn, numbers: Numbers, n_tests: int
+    draw: st.DrawFn, numbers: Numbers, n_tests: int, inner_widths: st.SearchStrategy[int]
 ) -> tuple[tuple[Dense, ...], tuple[QuantizedDense, ...] | None]:
     n_layers = draw(st.sampled_from([0, 1, 1, 2, 2, 3, 3, 4, 4]))
     if not n_layers:
         return (), None
-    inner = draw(st.lists(_SMALL_WIDTHS, min_size=n_layers - 1, max_size=n_layers - 1))
+    inner = draw(st.lists(inner_widths, min_size=n_layers - 1, max_size=n_layers - 1))
     fp32, int8 = [], []
     for n_in, n_out in pairwise([n_tests, *inner, n_tests]):
         activation = _draw_activation(draw)
@@ -220,10 +233,15 @@ def _draw_dense(
     draw: st.DrawFn, numbers: Numbers, n_in: int, n_out: int, activation: Activation
 ) -> Dense:
     kind = _draw_kind(draw, numbers)
+    if kind == "steps":  # what the next layer's input is, then, is its bias
+        kind = draw(st.sampled_from(["steps", "zero"]))
     weight = numbers.make(kind, n_out, n_in)
     if kind == "ordinary":
         weight = (weight / np.sqrt(n_in)).astype(np.float32)
-    bias = draw(st.sampled_from(["zero", "tiny", *[_draw_kind(draw, numbers)] * 3]))
+    biases = ["zero", "tiny", *[_draw_kind(draw, numbers)] * 3]
+    if kind == "halfway":  # midway between subnormal numbers too
+        biases += ["tiny"] * 5
+    bias = draw(st.sampled_from(biases))
     return Dense(weight, numbers.make(bias, n_out), activation)
 
 
@@ -267,7 +285,7 @@ def _die(
     numbers: Numbers, kind: str, centre: NDArray[np.float64], inv_scale: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     rng, n = numbers.rng, len(centre)
-    if kind in ("pool", "grid", "halfway", "zero"):
+    if kind in ("pool", "grid", "halfway", "steps", "zero"):
         values = numbers.make(kind, n)
     elif kind == "any":  # NaN with every payload, infinities, subnormal numbers
         values = rng.integers(0, 1 << 32, n, dtype=np.uint32).view(np.float32)

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from knowngood._errors import ModelFileError
 from knowngood._kgd import encode
 from knowngood._model_file import ModelFile, parse_model
-from knowngood._scorer import open_scorer
+from knowngood._opening import open_scorer
 from knowngood._sealed import SealedModel
 from knowngood.engines._reference import score_sealed
 from sealed_models import HISTORY, seal_up, varied_network

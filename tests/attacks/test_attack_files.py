@@ -9,16 +9,17 @@ import pytest
 from forged_files import DATA, FILES
 
 from knowngood._errors import ModelFileError
+from knowngood._golden import EXACT_ENGINES
 from knowngood._model_file import parse_model
-from knowngood._scorer import open_scorer
+from knowngood._opening import open_scorer
 
 ROW = re.compile(r"^\| (A\d+) \| .* \| ([^|]+) \|$", re.MULTILINE)
 PAGE = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
 STATUS = dict(ROW.findall(PAGE))
 SAYS = {
     "refused by its kind": r"m\.kgd is (gzip|a zip|empty)",
-    "refused by the golden dies": r"golden scores? that (is|are) not the file's",
-    "refused by the golden reconstructions": r"reconstructions in \w+ that are not the file's",
+    "refused by the golden dies": r"golden (die \d in \w+ scores 0x|scores? that (is|are) not)",
+    "refused by the golden reconstructions": r"golden (dies|reconstructions) in \w+ (are|that are)",
 }
 
 
@@ -32,8 +33,9 @@ def test_a_forged_file_is_refused_as_the_list_says(number):
     assert data != DATA
     rule = re.fullmatch(r"refused by rule (\d+)", STATUS[number])
     says = rf"\(rule {rule[1]} of the \.kgd format\)" if rule else SAYS[STATUS[number]]
-    with pytest.raises(ModelFileError, match=says):
-        open_scorer(parse_model(data, "m.kgd"))
+    for engine in EXACT_ENGINES:
+        with pytest.raises(ModelFileError, match=says):
+            open_scorer(parse_model(data, "m.kgd"), engine=engine)
 
 
 def test_the_list_and_the_tests_have_the_same_numbers():

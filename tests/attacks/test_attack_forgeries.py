@@ -16,8 +16,9 @@ from knowngood._errors import ModelFileError
 from knowngood._golden import require_golden, with_golden
 from knowngood._kgd import decode, encode
 from knowngood._model_file import ModelFile, parse_model
+from knowngood._opening import open_scorer
 from knowngood._schema import Schema, Test
-from knowngood._scorer import Scorer, open_scorer
+from knowngood._scorer import Scorer
 from knowngood._sealed import Golden, SealedModel
 from knowngood.engines import open_engine
 from sealed_models import tiny_sealed

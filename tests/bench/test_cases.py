@@ -14,7 +14,6 @@ def test_every_case_says_how_close_each_form_must_be():
     assert [case.name for case in cases] == ["reference-512", "small-48"]
     for case in cases:
         assert set(case.expected) == {"fp32", "int8", "rival"}
-        assert case.batches == (1, 8, 64, 256, 1000)
 
 
 def test_quick_is_a_smaller_variant_of_a_case():
@@ -23,7 +22,6 @@ def test_quick_is_a_smaller_variant_of_a_case():
     assert quick.name == full.name
     assert quick.expected == full.expected
     assert quick.n_fresh_good < full.n_fresh_good
-    assert quick.seconds < full.seconds
 
 
 def test_an_unknown_case_is_refused():
@@ -44,7 +42,7 @@ def test_a_mistake_in_the_file_is_no_case(tmp_path, before, after):
 def test_the_training_key_changes_with_what_the_model_depends_on_and_nothing_else():
     case = read_cases()[0]
     key = case.training_key()
-    assert replace(case, seconds=9.0, n_fresh_good=7).training_key() == key
+    assert replace(case, n_fresh_lots=9, n_fresh_good=7).training_key() == key
     for changed in ({"seed": 1}, {"n_tests": 9}, {"n_lots": 3}, {"dies_per_wafer": 5}):
         assert replace(case, **changed).training_key() != key
 

@@ -10,9 +10,8 @@ from numpy.testing import assert_allclose
 from benchmarks._accuracy import REFERENCE, measure_accuracy
 from benchmarks._cases import ScoreErrors
 from benchmarks._contestants import NumPyForward
-from benchmarks._run import wrong_answers, wrong_at_batch
+from benchmarks._run import wrong_answers
 from benchmarks._torch_eager import TorchEager
-from knowngood import Verdict
 from knowngood._forward import forward
 from knowngood._lot import Dies, Lot
 from knowngood._network import Network, OperatingPoint
@@ -77,18 +76,6 @@ def test_torch_scores_like_the_oracle(activation, head):
     assert_allclose(TorchEager(network).score(values), expected, rtol=1e-5)
 
 
-def test_torch_does_the_job_up_to_the_verdict():
-    network = network_with_threshold()
-    values, _ = make_dies(network, 200, missing=0)
-    values[5] = np.nan
-    scores, verdicts = TorchEager(network)._verdicts(values)
-    threshold = network.screen.operating_point(0.005).threshold
-    assert verdicts[5] == Verdict.UNSCORED
-    assert (verdicts[scores > threshold] == Verdict.REJECT).all()
-    assert (verdicts[scores <= threshold] == Verdict.PASS).all()
-    assert len(set(verdicts.tolist())) == 3
-
-
 def test_right_answers_have_no_flips_and_no_complaint():
     network = network_with_threshold()
     contestants = [TorchEager(network), NumPyForward(network)]
@@ -127,15 +114,6 @@ def test_a_die_that_only_one_of_the_two_scores_is_a_wrong_answer():
     assert len(wrong_answers(accuracy, {"fp32": STRICT})) == 3
 
 
-def test_the_very_call_that_is_timed_is_checked():
-    network = network_with_threshold()
-    dies = make_dies(network, 8, missing=0)[0]
-    reference = forward(network, dies).scores
-    contestants = [NumPyForward(network), Biased(network, 1.01)]
-    (complaint,) = wrong_at_batch(contestants, dies, reference, {"fp32": STRICT})
-    assert complaint.startswith("biased fp32 with 8 dies in a call")
-
-
 def test_a_baseline_has_detection_but_no_drift():
     network = network_with_threshold()
     pat = Network(network.screen, (), None, "pat")
@@ -144,13 +122,3 @@ def test_a_baseline_has_detection_but_no_drift():
     assert accuracy[1].errors is None
     assert accuracy[1].points[0].flips_good is None
     assert set(accuracy[1].points[0].detection) == {"spike"}
-
-
-@pytest.mark.parametrize("n_calls", [1, 7])
-def test_contestants_time_as_many_calls_as_asked_for(n_calls):
-    network = network_with_threshold()
-    dies = make_dies(network, 8)[0]
-    for contestant in (TorchEager(network), NumPyForward(network)):
-        ns = contestant.timer(dies)(n_calls)
-        assert ns.shape == (n_calls,)
-        assert (ns > 0).all()

@@ -47,3 +47,9 @@ def test_an_environment_that_failed_is_built_again(
             other_python("some==1.0")
     built[0].rmdir()  # as the real one clears the folder
     assert other_python("some==1.0").parents[1] == built[1]
+
+
+def test_an_environment_that_may_not_be_made_is_not(built: list[Path]) -> None:
+    with pytest.raises(CannotInstallError, match=r"some-1\.0-.* is not made yet"):
+        other_python("some==1.0", may_install=False)
+    assert built == []

@@ -8,9 +8,11 @@ import pytest
 
 from benchmarks._accuracy import REFERENCE, Accuracy, AtPoint
 from benchmarks._cases import ScoreErrors, read_cases
-from benchmarks._record import markdown_table, write_record
+from benchmarks._record import write_record
 from benchmarks._run import CaseResult
-from knowngood._bench import Latency
+from benchmarks.speed._cases import read_speed_cases
+from benchmarks.speed._run import SpeedResult
+from benchmarks.speed._timing import Timing
 
 CURVE = ((0.0005, 0.4), (0.05, 0.9))
 NAMES = ("numpy fp32", "litert int8")
@@ -26,13 +28,17 @@ def accuracy_of(name: str, form: str, flips: float | None) -> Accuracy:
     return Accuracy(name, form, 0.06 if is_contestant else None, errors, points, CURVE)
 
 
+def make_speed() -> SpeedResult:
+    case = read_speed_cases(quick=True)[0]
+    timings = tuple(
+        Timing(name, "int8", how, "9.9", 0, 0, 1, False, 3, us, us, us, us, us, (us, us))
+        for name, how, us in (("knowngood", "score_into", 2.0), ("litert", "x", 5.0))
+    )
+    return SpeedResult(case, (48, 8, 48), 768, timings, (), ())
+
+
 def make_result(failures: tuple[str, ...] = ()) -> CaseResult:
     case = read_cases(quick=True)[0]
-    latencies = tuple(
-        Latency(name, batch, 200, 10.0 * batch, 11.0 * batch, 12.0 * batch, 13.0 * batch)
-        for batch in case.batches
-        for name in NAMES
-    )
     accuracy = (
         accuracy_of(REFERENCE, "float64", 0.0),
         accuracy_of("numpy fp32", "fp32", 0.0),
@@ -41,52 +47,55 @@ def make_result(failures: tuple[str, ...] = ()) -> CaseResult:
     )
     return CaseResult(
         case, (48, 8, 48), 4000, 4000, dict.fromkeys(NAMES, "9.9"), {"model.onnx": 12345},
-        latencies, accuracy, ("tflite-runtime: no wheel",), failures,
+        accuracy, ("tflite-runtime: no wheel",), failures,
     )  # fmt: skip
 
 
 @pytest.fixture
 def written(tmp_path):
-    return write_record([make_result()], tmp_path / "records", "name")
+    return write_record([make_speed()], [make_result()], tmp_path / "records", "name")
 
 
 def test_json_has_every_figure(written):
     record = json.loads(written.with_suffix(".json").read_text())
     assert record["processor"]
     assert record["versions"]["numpy"]
-    (case,) = record["cases"]
-    assert case["latencies"][0]["us_per_die"] == 10.0
+    (case,) = record["drift"]
     assert case["accuracy"][2]["points"][1]["flips_good"] == 17.5
     assert case["case"]["seed"] == make_result().case.seed
 
 
-def test_markdown_has_latency_drift_and_detection(written):
+def test_markdown_has_drift_and_detection(written):
     text = written.read_text()
-    assert "| numpy fp32 (9.9) | 10.0 (11.0) | 640.0 (704.0) | 10000.0 (11000.0) | 10.00 |" in text
     assert "| litert int8 | +6.0e-02 | 2.0e-02 | 3.0e-01 | 4.0e-01 | 17.5 / 17.5 |" in text
     assert "| pat | 0.60% | 0.40% | 81.0% |" in text
-    assert "Skipped: tflite-runtime: no wheel." in text
+    assert "Left out: tflite-runtime: no wheel." in text
     assert "Every answer is within" in text
 
 
 def test_the_plot_is_beside_it_and_linked(written):
-    plot = written.with_name("name.small-48.png")
+    plot = written.with_name("name.drift-small-48.png")
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert f"({plot.name})" in written.read_text()
 
 
 def test_wrong_answers_stand_at_the_top(tmp_path):
-    written = write_record([make_result(("numpy fp32: far off",))], tmp_path, "name")
+    written = write_record([], [make_result(("numpy fp32: far off",))], tmp_path, "name")
     text = written.read_text()
     assert "**Wrong answers:** numpy fp32: far off." in text
     assert "Every answer is within" not in text
 
 
 def test_without_a_name_it_is_date_and_processor(tmp_path):
-    written = write_record([make_result()], tmp_path)
+    written = write_record([], [make_result()], tmp_path)
     assert written.name[:2] == "20"
     assert written.stem == written.stem.lower().replace(" ", "-")
 
 
-def test_markdown_table_aligns_numbers_to_the_right():
-    assert markdown_table(["", "a"], [["x", "1"]]) == "|  | a |\n| --- | --: |\n| x | 1 |"
+def test_speed_stands_before_drift_with_its_figures_in_both(written):
+    (case,) = json.loads(written.with_suffix(".json").read_text())["speed"]
+    figure = next(f for f in case["figures"] if "litert" in f["what"])
+    assert figure["found"] == 2.5
+    text = written.read_text()
+    assert text.index("## Speed: small-48") < text.index("## Drift of small-48")
+    assert written.with_name("name.speed-small-48-top-5.png").exists()

@@ -87,8 +87,15 @@ def test_a_model_in_words(model, capsys):
 
 
 def test_inspecting_a_model_needs_no_engine(model, monkeypatch, capsys):
+    assert as_json(capsys, model)["engines_missing"] == {}
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    assert as_json(capsys, model)["kind"] == "onnx"
+    facts = as_json(capsys, model)
+    assert (facts["kind"], facts["engines"]) == ("onnx", ["onnxruntime"])
+    assert facts["engines_missing"] == {"onnxruntime": "is not installed"}
+    assert main(["inspect", str(model)]) == 0
+    text = capsys.readouterr().out
+    assert "engines     none that runs it on this machine\n" in text
+    assert "onnxruntime is not installed\n" in text
 
 
 @pytest.mark.parametrize("name", ["noext", "model.kgd.bak", "model.bin"])

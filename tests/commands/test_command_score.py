@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from knowngood._commands import main
-from knowngood._scorer import load
+from knowngood._opening import load
 from knowngood._verdict_table import read_verdicts
 from knowngood.stdf import write_lot
 from tiny_lots import tiny_lot
@@ -129,7 +129,7 @@ def test_good_if(folder):
         (["lot.stdf", "-o", "nowhere/v.csv"], 2, "nowhere"),
         (["nothing.stdf", "-o", "v.csv"], 3, "nothing.stdf"),
         (["model.onnx", "-o", "v.csv"], 3, "model.onnx"),
-        (["lot.stdf", "-o", "v.csv", "--engine", "native"], 2, "not in this version"),
+        (["lot.stdf", "-o", "v.csv", "--engine", "native"], 2, "does not run .onnx"),
         (["lot.stdf", "-o", "v.csv", "--engine", "litert"], 2, "does not run .onnx"),
         (["lot.stdf", "-o", "v.csv", "--fpr", "0.3"], 2, "no operating point"),
         (["lot.stdf", "-o", "v.csv", "--fpr", "high"], 2, "invalid float value"),

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from knowngood import OperatingPointError, load
 from knowngood._commands import main
 from knowngood._kgd import encode
 from knowngood._schema import Schema
@@ -83,12 +84,35 @@ def test_inspect_in_words(path, capsys):
         "certificate yes",
         "thresholds  int8: 0.10% 3, 0.50% 2, 2.00% 1.5",
         "2.75 to 3.25, 1.75 to 2.25, 1.25 to 1.75",
+        "above which a die is scored again in fp32: 64, 64",
         "b2[3] = DENSE_INT8 relu (b1[6]; int8.1.weight int8[3, 6]",
         "b4[1] = SCORE topk k=3 min_present=3 (b1[6], b3[6];",
         "the last lot",
     ):
         assert expected in text
     assert "thresholds  fp32" not in text
+
+
+def test_inspect_says_what_a_default_of_too_few_dies_means(tmp_path, capsys):
+    doubtful = replace(MODEL, screen=replace(MODEL.screen, default_fpr=0.001))
+    path = tmp_path / "model.kgd"
+    path.write_bytes(encode(doubtful))
+    assert main(["inspect", str(path)]) == 0
+    points = [line for line in capsys.readouterr().out.splitlines() if "yield loss" in line]
+    marks = [line.partition(" — ")[2] for line in points]
+    says = "unsupported, default: refused unless asked for by extrapolate=True (--extrapolate)"
+    assert (marks[0][: len(says)], marks[1:]) == (says, ["", ""])
+    with pytest.raises(OperatingPointError, match="extrapolate=True"):
+        load(path)
+    assert load(path, extrapolate=True).fpr == 0.001
+
+
+def test_inspect_shows_a_limit_that_limits_nothing_as_none(tmp_path, capsys):
+    limits = np.array([np.finfo(np.float32).max, 7.5], np.float32)
+    path = tmp_path / "model.kgd"
+    path.write_bytes(encode(replace(MODEL, scale_limits=limits)))
+    assert main(["inspect", str(path)]) == 0
+    assert "scored again in fp32: none, 7.5\n" in capsys.readouterr().out
 
 
 def test_inspect_gives_the_thresholds_of_each_precision_once(tmp_path, capsys):
@@ -265,7 +289,7 @@ def test_unpack_is_for_sealed_files(tmp_path, capsys):
 def test_selftest_passes(path, capsys):
     code, facts = as_json(capsys, "selftest", path)
     assert (code, facts["passed"], facts["kind"]) == (0, True, "kgd")
-    assert facts["engine"].startswith("reference ")
+    assert facts["engine"].startswith("native ")
     precisions = [g["precision"] for g in facts["golden"]]
     assert precisions == ["verified"] * 6 + ["int8"] * 6 + ["fp32"] * 6
     assert all(g["passed"] and g["found"] in g["expected"] for g in facts["golden"])

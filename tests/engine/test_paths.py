@@ -1,4 +1,7 @@
-"""Every path of the engine gives the bits of the reference, whatever model, dies and batch are."""
+"""Every path of the engine gives the bits of the reference, whatever model, dies and batch are.
+
+Long runs: ``bit_for_bit.py`` and ``record.py``.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +11,33 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bit_for_bit import TO_BE_SEEN, run
-from record import record
+from bit_for_bit import run
+from comparison import Tally
 
-from engine import Model, compile_host
-
-REPLAY = Path(__file__).with_name("replay.c")
+from engine import Model, path_names
 
 
-def test_every_path_gives_the_bits_of_the_reference(lib: ctypes.CDLL):
-    seen = run(lib, 60)
-    assert [what for what in TO_BE_SEEN if not seen[what]] == []
+@pytest.fixture(scope="module")
+def tally(lib: ctypes.CDLL) -> Tally:
+    """A short run."""
+    return run([lib], n_ordinary=12, n_small=60, n_wide=4, n_whole=60)
+
+
+def test_every_path_gives_the_bits_of_the_reference(tally: Tally):
+    assert tally.examples == []
+    assert tally.n_differing == 0
+
+
+def test_the_comparison_meets_what_can_befall_a_die(tally: Tally, lib: ctypes.CDLL):
+    assert tally.unseen() == []
+    compared = {path for _, path, _ in tally.compared}
+    assert compared == set(path_names(lib))
+    assert min(tally.compared.values()) > 0
 
 
 def test_an_unknown_path_is_refused(lib: ctypes.CDLL):
     with pytest.raises(ValueError, match="status 11: "):
         Model(lib, b"", "avx1024")
-
-
-def test_the_hosts_float_modes_change_no_bit_and_are_left_alone(
-    compiler: str, library: Path, tmp_path: Path
-):
-    record(25, tmp_path / "cases")
-    replay = compile_host(compiler, REPLAY, library)
-    done = subprocess.run([replay, tmp_path / "cases"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith(" 0 differ\n")
 
 
 def test_only_the_functions_of_the_header_are_exported(library: Path):

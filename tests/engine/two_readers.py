@@ -28,7 +28,7 @@ from engine import PRECISIONS, load, try_to_open
 from knowngood._errors import ModelFileError
 from knowngood._kgd import encode
 from knowngood._model_file import ModelFile, parse_model
-from knowngood._scorer import open_scorer
+from knowngood._opening import open_scorer
 from sealed_models import seal_up, tiny_sealed, varied_network
 
 OK, MEMORY, FORMAT, DAMAGED, GOLDEN = 0, 2, 4, 6, 7

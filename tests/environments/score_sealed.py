@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import knowngood
+from knowngood.engines._native import READS_ARRAYS
 
 for module in ("heads", "int8", "static_ranges"):
     import_module(f"knowngood_quantize.{module}")
@@ -21,7 +22,14 @@ for path in sorted(folder.glob("*.kgd")):
     dies = np.load(path.with_suffix(".npz"))
     for precision in knowngood.load(path).precisions:
         scorer = knowngood.load(path, precision=precision)
+        assert READS_ARRAYS, "the short way to NumPy's arrays"
+        assert (scorer.engine_name, scorer.cpu_path) == ("native", knowngood.cpu_paths()[0])
         result = scorer.score(dies["values"], dies["group"])
+        for other in (*knowngood.cpu_paths(), "reference"):
+            kind = {"engine": other} if other == "reference" else {"cpu_path": other}
+            again = knowngood.load(path, precision=precision, **kind)
+            scores = again.score(dies["values"], dies["group"]).scores
+            assert scores.tobytes() == result.scores.tobytes(), (path, precision, other)
         name = f"{path.stem} {precision}"
         found[f"{name} scores"] = result.scores
         found[f"{name} verdicts"] = result.verdicts

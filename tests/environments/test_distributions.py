@@ -8,9 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from email.parser import Parser
 from pathlib import Path
 
@@ -32,9 +33,17 @@ SEALED = {"mse": "elu", "normalized": "leaky_relu", "topk": "sigmoid", "mahalano
 pytestmark = [pytest.mark.environment, pytest.mark.slow]
 
 
-def build(what: str, source: Path, out: Path) -> Path:
-    command = [sys.executable, "-m", "build", "--no-isolation", f"--{what}", "-o", str(out)]
-    done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=False)
+def build(
+    what: str, source: Path, out: Path, *, by: str | Path = sys.executable, **environment: str
+) -> Path:
+    command = [str(by), "-m", "build", "--no-isolation", f"--{what}", "-o", str(out)]
+    done = subprocess.run(
+        [*command, str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=without_python() | environment,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (file,) = out.iterdir()
     return file
@@ -43,6 +52,19 @@ def build(what: str, source: Path, out: Path) -> Path:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("wheel", REPOSITORY, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def old_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For 3.10, whose limited API has no buffers."""
+    python = environment("build", "3.10", ["build", "scikit-build-core>=0.11", "ninja"])
+    return build("wheel", REPOSITORY, tmp_path_factory.mktemp("old_wheel"), by=python)
+
+
+@pytest.fixture(scope="module")
+def wheels(wheel: Path, request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """The wheel for a version of Python."""
+    return lambda version: request.getfixturevalue("old_wheel") if version == "3.10" else wheel
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +84,33 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     expected = set()
     for root in ("runtime/knowngood", "quantize/knowngood_quantize", "export/knowngood_export"):
         folder = REPOSITORY / root
-        files = [p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+        files = [p for p in folder.rglob("*") if p.is_file() and not is_built(p)]
         expected |= {p.relative_to(folder.parent).as_posix() for p in files}
     information = {name for name in found if ".dist-info/" in name}
-    assert found - information == expected
+    assert found - information == expected | {
+        "knowngood/_native.abi3.so",
+        "knowngood/libknowngood.so",
+        "knowngood/include/knowngood.h",
+    }
     assert {"knowngood/py.typed", "knowngood_quantize/py.typed"} < found
     assert {"knowngood_export/py.typed", "knowngood/report/template.html.j2"} < found
     assert any(name.endswith("/licenses/LICENSE") for name in information)
-    assert wheel.name.endswith("-py3-none-any.whl")
+    platform = sysconfig.get_platform().replace("-", "_")
+    assert wheel.name.endswith(f"-cp311-abi3-{platform}.whl")
+
+
+def test_the_wheel_for_an_older_python_holds_the_same(wheel: Path, old_wheel: Path) -> None:
+    assert "-cp310-cp310-" in old_wheel.name
+    old, new = (
+        {name for name in contents(file) if "/_native." not in name} for file in (old_wheel, wheel)
+    )
+    assert old == new
+    assert any(name.startswith("knowngood/_native.cpython-310") for name in contents(old_wheel))
+
+
+def is_built(path: Path) -> bool:
+    """By an editable install, or by Python."""
+    return path.suffix in (".so", ".pyc")
 
 
 def test_the_sdist_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
@@ -78,6 +119,9 @@ def test_the_sdist_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Pat
         archive.extractall(tmp_path / "source", filter="data")
     assert {"LICENSE", "README.md", "pyproject.toml", "Makefile", "constraints.txt"} < names
     assert any(name.startswith("tests/") for name in names)
+    sources = {f"runtime/engine/{n}" for n in ("src/api.c", "python/_native.c", "CMakeLists.txt")}
+    assert sources < names
+    assert not [n for n in names if n.endswith((".so", ".o", "CMakeCache.txt", "build.ninja"))]
     hidden = {name.partition("/")[0] for name in names if name.startswith(".")}
     assert hidden <= {".gitignore"}, "an sdist with a virtual environment in it weighs 100 MB"
     (source,) = (tmp_path / "source").iterdir()
@@ -107,13 +151,11 @@ def requirements(wheel: Path, extra: str | None) -> list[str]:
     return [r.partition(";")[0].strip() for r in wanted]
 
 
-def installed(
-    wheel: Path, version: str, extra: str | None, wanted: Sequence[str] | None = None
-) -> Path:
-    """The Python of an environment with the wheel and what it asks for; only the wheel is new."""
-    python, wanted = interpreter(version), wanted or requirements(wheel, extra)
+def environment(name: str, version: str, wanted: Sequence[str]) -> Path:
+    """The Python of an environment that holds what is wanted, made once."""
+    python = interpreter(version)
     key = hashlib.sha256("\n".join([version, *wanted]).encode()).hexdigest()[:12]
-    folder = REPOSITORY / ".venvs" / f"wheel-{extra or 'alone'}-{version}-{key}"
+    folder = REPOSITORY / ".venvs" / f"{name}-{version}-{key}"
     inside = folder / "bin" / "python"
     with locked(folder):
         if not (folder / "complete").exists():
@@ -122,6 +164,15 @@ def installed(
             if (why := pip(inside, *wanted)) is not None:
                 pytest.skip(f"pip cannot install {' '.join(wanted)} on Python {version}: {why}")
             (folder / "complete").touch()
+    return inside
+
+
+def installed(
+    wheel: Path, version: str, extra: str | None, wanted: Sequence[str] | None = None
+) -> Path:
+    """The Python of an environment with the wheel and what it asks for; only the wheel is new."""
+    inside = environment(f"wheel-{extra or 'alone'}", version, wanted or requirements(wheel, extra))
+    with locked(inside.parents[1]):
         why = pip(inside, "--no-deps", "--no-index", "--force-reinstall", str(wheel))
     assert why is None, why
     return inside
@@ -148,22 +199,26 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def knowngood(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    without = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     return subprocess.run(
         [str(python.with_name("knowngood")), *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env=without,
+        env=without_python(),
     )
+
+
+def without_python() -> dict[str, str]:
+    """The environment for another Python than this one."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.11"])
 def test_with_the_onnxruntime_extra_alone_it_scores(
-    wheel: Path, bench: Path, tmp_path: Path, version: str
+    wheels: Callable[[str], Path], bench: Path, tmp_path: Path, version: str
 ) -> None:
-    python = installed(wheel, version, "onnxruntime")
+    python = installed(wheels(version), version, "onnxruntime")
     arguments = ("score", str(bench / "model.onnx"), str(bench / "lot.stdf"), "-o", "v.csv")
     done = knowngood(python, tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
@@ -206,9 +261,13 @@ def bits(file: Path) -> Iterator[tuple[str, bytes]]:
     [("3.10", "numpy==1.24.4"), ("3.10", ""), ("3.11", ""), ("3.12", ""), ("3.13", "")],
 )
 def test_with_numpy_alone_a_sealed_file_scores_the_same_bits(
-    wheel: Path, sealed_models: Path, tmp_path: Path, version: str, numpy: str
+    wheels: Callable[[str], Path],
+    sealed_models: Path,
+    tmp_path: Path,
+    version: str,
+    numpy: str,
 ) -> None:
-    python = installed(wheel, version, None, [numpy] if numpy else None)
+    python = installed(wheels(version), version, None, [numpy] if numpy else None)
     done = knowngood(python, tmp_path, "selftest", str(sealed_models / "topk.kgd"), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     golden = json.loads(done.stdout)["golden"]
@@ -220,10 +279,39 @@ def test_with_numpy_alone_a_sealed_file_scores_the_same_bits(
     assert len(here) == len(SEALED) * 3 * 4
 
 
+FAST_AND_WRONG = "-Ofast -fassociative-math -ffinite-math-only -freciprocal-math"
+
+
+def test_flags_of_the_environment_change_no_bit(sealed_models: Path, tmp_path: Path) -> None:
+    """Nor what the process makes of subnormal numbers, which gcc's start-up code would."""
+    flags = {"CFLAGS": FAST_AND_WRONG, "LDFLAGS": "-ffast-math"}
+    python = installed(build("wheel", REPOSITORY, tmp_path / "wheel", **flags), "3.12", None)
+    score_sealed(python, sealed_models, tmp_path / "there.npz")
+    assert dict(bits(tmp_path / "there.npz")) == dict(bits(sealed_models.parent / "here.npz"))
+    program = "import knowngood._native, numpy; print(numpy.float32(1e-40) * numpy.float32(2) > 0)"
+    done = subprocess.run([str(python), "-I", "-c", program], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_without_a_c_compiler_pip_says_so(tmp_path: Path) -> None:
+    """An editable install and one from source take one; wheels do not."""
+    command = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps"]
+    done = subprocess.run(
+        [*command, "-w", str(tmp_path), str(REPOSITORY)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=without_python() | {"CC": "/there/is/no/compiler"},
+    )
+    assert done.returncode != 0
+    assert "Could not find compiler" in done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_with_numpy_alone_a_lot_is_scored_from_the_command_line(
-    wheel: Path, bench: Path, tmp_path: Path
+    old_wheel: Path, bench: Path, tmp_path: Path
 ) -> None:
-    python = installed(wheel, "3.10", None)
+    python = installed(old_wheel, "3.10", None)
     model, lot = bench / "model.kgd", bench / "lot.stdf"
     done = knowngood(python, tmp_path, "score", str(model), str(lot), "-o", "v.csv")
     assert (done.returncode, done.stderr) == (0, "")
@@ -236,9 +324,9 @@ def test_with_numpy_alone_a_lot_is_scored_from_the_command_line(
 
 
 def test_with_numpy_alone_it_inspects_and_names_the_extras(
-    wheel: Path, bench: Path, tmp_path: Path
+    old_wheel: Path, bench: Path, tmp_path: Path
 ) -> None:
-    python = installed(wheel, "3.10", None)
+    python = installed(old_wheel, "3.10", None)
     model, lot = str(bench / "model.onnx"), str(bench / "lot.stdf")
     for arguments in (["--help"], ["--version"], ["inspect", model], ["inspect", lot]):
         done = knowngood(python, tmp_path, *arguments)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from knowngood._kgd import encode
+from sealed_models import tiny_sealed
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -22,6 +28,19 @@ def test_a_module_is_exported_and_a_touchdown_scored(
         assert [line.split()[2] for line in lines] == ["PASS", "REJECT", "UNSCORED", "PASS"]
         assert "0 test_0" in lines[1]
         assert "no data" in lines[2]
+
+
+def test_a_threshold_of_too_few_dies_is_refused_unless_asked_for(tmp_path: Path) -> None:
+    sealed = tiny_sealed()
+    doubtful = replace(sealed, screen=replace(sealed.screen, default_fpr=0.001))
+    (tmp_path / "model.kgd").write_bytes(encode(doubtful))
+    command = [sys.executable, str(EXAMPLES / "score_a_touchdown.py"), str(tmp_path / "model.kgd")]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "rests on 3000 good dies" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    taken = subprocess.run([*command, "--extrapolate"], capture_output=True, text=True, check=True)
+    assert taken.stdout.count("site ") == 4
 
 
 def test_no_example_is_forgotten() -> None:

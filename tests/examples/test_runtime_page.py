@@ -41,7 +41,7 @@ def test_the_examples_run_in_order(folder: Path, capsys: pytest.CaptureFixture[s
     scorer, lot = names["scorer"], names["lot"]
     assert isinstance(scorer, knowngood.Scorer)
     assert isinstance(lot, knowngood.Lot)
-    assert out.startswith("reference verified 2.0 " + scorer.model_id)
+    assert out.startswith("native verified 2.0 " + scorer.model_id)
     assert re.search(r"^nan UNSCORED no data$", out, re.M)
     assert re.search(r"^[0-9.]+ REJECT $", out, re.M)
     assert re.search(r"^1030 T3 .* V ", out, re.M)

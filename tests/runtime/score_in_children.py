@@ -1,8 +1,8 @@
 """Scores dies in this process and in its children; run as a program of its own.
 
-usage: score_in_children.py VALUES.npy MODEL... Prints, for each model and way of starting a child,
-the ways in which the children's scores differ from the parent's, and how they ended. A forked child
-that hangs is ended by SIGALRM.
+usage: score_in_children.py ENGINE VALUES.npy MODEL... ENGINE may be "default". Prints, for each
+model and way of starting a child, the ways in which the children's scores differ from the parent's,
+and how they ended. A forked child that hangs is ended by SIGALRM.
 """
 
 import multiprocessing
@@ -65,10 +65,10 @@ def forked_while_scoring(scorer, values):
         thread.join()
 
 
-def main(values_path, *paths):
+def main(engine, values_path, *paths):
     values = np.load(values_path)
     for path in paths:
-        scorer = knowngood.load(path, fpr=0.02)
+        scorer = knowngood.load(path, fpr=0.02, engine=None if engine == "default" else engine)
         expected, name = bits(scorer, values), Path(path).name
         say(name, "fork", forked(scorer, values))
         say(name, "fork while scoring", forked_while_scoring(scorer, values))

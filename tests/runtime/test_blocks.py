@@ -8,7 +8,8 @@ import pytest
 from knowngood._blocks import BLOCK, dies_per_block
 from knowngood._kgd import encode
 from knowngood._model_file import parse_model
-from knowngood._scorer import Scorer, open_scorer
+from knowngood._opening import open_scorer
+from knowngood._scorer import Scorer
 from knowngood.engines._reference import ReferenceEngine
 from sealed_models import seal_up
 from tiny_models import tiny_network
@@ -47,7 +48,7 @@ SHAPES: dict[str, tuple[int, ...]] = {"score": (), "reconstruct": (6,), "latent"
 def scorer() -> Scorer:
     """Six tests, and a layer of 5,000 between."""
     model = seal_up(tiny_network(widths=(6, 5000, 6)), precisions=("int8",))
-    return open_scorer(parse_model(encode(model), "wide.kgd"))
+    return open_scorer(parse_model(encode(model), "wide.kgd"), engine="reference")
 
 
 @pytest.mark.parametrize("method", ["score", "reconstruct", "encode"])

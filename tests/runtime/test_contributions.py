@@ -10,7 +10,8 @@ from knowngood._forward import forward
 from knowngood._kgd import encode
 from knowngood._model_file import parse_model
 from knowngood._network import POOLED_GROUP, Head, LowRank, Network
-from knowngood._scorer import Scorer, open_scorer
+from knowngood._opening import open_scorer
+from knowngood._scorer import Scorer
 from knowngood._verdicts import Reason
 from sealed_models import seal_up
 from tiny_models import tiny_network, tiny_onnx
@@ -127,7 +128,7 @@ def test_residuals_that_are_not_finite_are_no_contributions():
     reconstruction = np.zeros_like(values)
     reconstruction[0, 2] = np.inf
     residuals = Residuals.of(screen, values, np.zeros(1, np.int32), reconstruction)
-    assert explain(screen, residuals, 0, k=6) == ()
+    assert explain(screen, values[0], residuals.ranking(screen, 0, 6), k=6) == ()
 
 
 def test_the_shifted_test_comes_first():
@@ -150,7 +151,7 @@ def test_mahalanobis_shares_out_what_is_left_of_the_residuals():
     values = screen.scaler.centre[:1] + u / screen.scaler.inv_scale[:1]
     rows = np.zeros(1, np.int32)
     residuals = Residuals.of(screen, values.astype(np.float32), rows, np.zeros((1, 4), np.float32))
-    top = explain(screen, residuals, 0, k=4)
+    top = explain(screen, residuals.values[0], residuals.ranking(screen, 0, 4), k=4)
     assert top[0].test == screen.schema.tests[3]  # the one that does not go with the others
     np.testing.assert_allclose([c.z for c in top], [-3, 1, 1, 1], rtol=1e-5)
     np.testing.assert_allclose([c.share for c in top], np.array([9, 1, 1, 1]) / 12, rtol=1e-5)

@@ -111,7 +111,7 @@ def test_names_versions_and_protocol():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("native", "not in this version"),
+        ("native", r"does not run \.onnx"),
         ("reference", r"does not run \.onnx"),
         ("litert", r"does not run \.onnx"),
         ("openvino", "no engine 'openvino'"),

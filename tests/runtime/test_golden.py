@@ -13,6 +13,7 @@ import knowngood
 from altered_engine import AlteredEngine, off_by_one_bit
 from knowngood._errors import ModelFileError
 from knowngood._golden import (
+    EXACT_ENGINES,
     check_golden,
     golden_dies,
     reconstruction_digest,
@@ -80,13 +81,14 @@ def test_golden_scores_are_those_of_the_scorer(tmp_path):
         assert np.isfinite(bits.view(np.float32)).tolist() == [True] * 4 + [False] * 2
 
 
-def test_every_precision_is_checked():
+@pytest.mark.parametrize("engine", EXACT_ENGINES)
+def test_every_precision_is_checked(engine):
     model = sealed_file()
-    report = check_golden(model, open_engine(model))
+    report = check_golden(model, open_engine(model, engine))
     assert [s.precision for s in report.scores[::6]] == ["verified", "int8", "fp32"]
     assert [s.die for s in report.scores] == [0, 1, 2, 3, 4, 5] * 3
     assert report.different == ()
-    assert report.engine.startswith("reference ")
+    assert report.engine.startswith(f"{engine} ")
 
 
 def test_verified_gives_the_fp32_score_within_the_band():
@@ -112,11 +114,14 @@ def one_weight_edited(precision: str) -> ModelFile:
 @pytest.mark.parametrize("opened", ["fp32", "int8", "verified"])
 def test_an_edited_weight_is_found_whatever_precision_is_opened(precision, opened, tmp_path):
     model = one_weight_edited(precision)
-    with pytest.raises(ModelFileError, match=r"model\.kgd: reference .* golden .*0x[0-9A-F]{8}"):
-        require_golden(model.in_precision(opened), open_engine(model.in_precision(opened)))
     (tmp_path / "m.kgd").write_bytes(model.data)
-    with pytest.raises(ModelFileError, match="knowngood selftest"):
-        knowngood.load(tmp_path / "m.kgd", precision=opened)
+    for engine in EXACT_ENGINES:
+        asked = model.in_precision(opened)
+        says = rf"model\.kgd: {engine} .* golden .*0x[0-9A-F]{{8}}"
+        with pytest.raises(ModelFileError, match=says):
+            require_golden(asked, open_engine(asked, engine))
+        with pytest.raises(ModelFileError, match=r"m\.kgd.* golden .*knowngood selftest"):
+            knowngood.load(tmp_path / "m.kgd", precision=opened, engine=engine)
     assert knowngood.load(tmp_path / "m.kgd", precision=opened, check=False) is not None
 
 
@@ -133,7 +138,7 @@ def test_a_single_score_is_told_in_the_singular():
 
 def test_one_bit_is_enough():
     model = sealed_file().in_precision("int8")
-    engine = AlteredEngine(open_engine(model), off_by_one_bit)
+    engine = AlteredEngine(open_engine(model, "reference"), off_by_one_bit)
     with pytest.raises(ModelFileError, match=r"die 0 in int8"):
         require_golden(model, engine)
     different = check_golden(model, engine).different
@@ -209,11 +214,12 @@ def test_an_engine_wrong_in_an_output_that_no_score_shows_is_refused(precision):
 
 
 @pytest.mark.parametrize("opened", ["fp32", "int8", "verified"])
-def test_a_weight_edited_where_no_score_shows_it_is_found(opened):
+@pytest.mark.parametrize("engine", EXACT_ENGINES)
+def test_a_weight_edited_where_no_score_shows_it_is_found(engine, opened):
     sealed = without_an_output(with_a_single_largest(), "int8")
     model = parse_model(encode(sealed), "model.kgd").in_precision(opened)
-    with pytest.raises(ModelFileError, match=r"model\.kgd: reference .* reconstructions in int8"):
-        require_golden(model, open_engine(model))
+    with pytest.raises(ModelFileError, match=rf"model\.kgd: {engine} .* reconstructions in int8"):
+        require_golden(model, open_engine(model, engine))
 
 
 def test_a_nan_of_other_bits_is_another_reconstruction():

@@ -12,8 +12,9 @@ from knowngood._judge import tally
 from knowngood._lot import Dies, Lot
 from knowngood._model_file import parse_model
 from knowngood._network import POOLED_GROUP, Network
+from knowngood._opening import open_scorer
 from knowngood._schema import Purpose, Schema
-from knowngood._scorer import Scorer, open_scorer
+from knowngood._scorer import Scorer
 from knowngood._verdicts import Disposition, Reason, Verdict
 from tiny_lots import tiny_lot
 from tiny_models import tiny_network, tiny_onnx, tiny_schema

@@ -15,7 +15,7 @@ from knowngood._kgd import encode
 from knowngood._lot import LotFacts
 from knowngood._model_file import parse_model
 from knowngood._notebook import MOST_OUTLIERS
-from knowngood._scorer import open_scorer
+from knowngood._opening import open_scorer
 from sealed_models import seal_up
 from tiny_lots import tiny_lot
 from tiny_models import tiny_network, tiny_schema
@@ -92,7 +92,7 @@ def test_a_model_shows_how_it_judges_and_what_runs_it(scorer: Scorer) -> None:
     assert page.fact("score") == "topk, k = 3"
     assert page.fact("passes") == "score ≤ 2 (1.9 … 2.1)"
     assert page.fact("yield loss") == "0.50% of good dies, supported by 3,000"
-    assert page.fact("engine") == f"reference {scorer.engine_version}"
+    assert page.fact("engine") == f"native {scorer.engine_version}"
     assert page.fact("model_id") == scorer.model_id
     other = page_of(scorer.at(0.001, extrapolate=True))
     assert other.fact("yield loss") == "0.10% of good dies, extrapolated from 3,000"

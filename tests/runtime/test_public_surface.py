@@ -36,6 +36,7 @@ PUBLIC = [
     "Verdict",
     "VerdictTable",
     "__version__",
+    "cpu_paths",
     "load",
     "merge_lots",
     "read_lot",
@@ -64,7 +65,11 @@ SIGNATURES = {
     "Scorer.score": "(self, values, group=None)",
     "Scorer.score_into": "(self, values, scores, verdicts, reasons, group=None)",
     "Scorer.score_lot": "(self, lot, *, score_fails=False, strict=False, allow_absent=False)",
-    "load": "(path, *, engine=None, precision=None, fpr=None, extrapolate=False, check=True)",
+    "cpu_paths": "()",
+    "load": (
+        "(path, *, engine=None, precision=None, fpr=None, extrapolate=False, check=True, "
+        "cpu_path=None)"
+    ),
     "merge_lots": "(lots)",
     "read_lot": "(path, *, schema=None, good_if=None)",
     "read_verdicts": "(path)",
@@ -76,6 +81,8 @@ PROPERTIES = [
     "Reason.text",
     "Schema.digest",
     "Schema.n_tests",
+    "ScoreResult.n_unknown_groups",
+    "Scorer.cpu_path",
     "Scorer.engine_name",
     "Scorer.engine_version",
     "Scorer.format",
@@ -177,5 +184,5 @@ def test_import_brings_numpy_at_most(code):
 
 
 def test_names_resolve_where_they_are_defined():
-    assert knowngood.load.__module__ == "knowngood._scorer"
+    assert knowngood.load.__module__ == "knowngood._opening"
     assert knowngood.__version__[0].isdigit()

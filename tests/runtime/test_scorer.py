@@ -15,7 +15,8 @@ from knowngood._errors import ModelFileError, OperatingPointError, UsageError
 from knowngood._forward import forward
 from knowngood._model_file import parse_model
 from knowngood._network import POOLED_GROUP
-from knowngood._scorer import Scorer, load, open_scorer
+from knowngood._opening import load, open_scorer
+from knowngood._scorer import Scorer
 from knowngood._seal import UNSEALED, seal
 from knowngood._verdicts import Reason, Verdict
 from tiny_models import tiny_network, tiny_onnx

@@ -48,7 +48,11 @@ def bits(scorer: Scorer, values: np.ndarray) -> list[int]:
 
 
 def all_scorers(models: Path) -> list[Scorer]:
-    sealed = [load(models / "model.kgd", precision=p) for p in PRECISIONS]
+    sealed = [
+        load(models / "model.kgd", engine=engine, precision=precision)
+        for engine in ("native", "reference")
+        for precision in PRECISIONS
+    ]
     return [*sealed, *(load(models / name) for name in NAMES[1:])]
 
 
@@ -109,7 +113,7 @@ def test_a_pickle_is_checked_against_the_engine_that_opens_it(
     """A worker whose engine computes something else says so before it scores a die."""
     from knowngood.engines._reference import ReferenceEngine
 
-    pickled = pickle.dumps(load(models / "model.kgd"))
+    pickled = pickle.dumps(load(models / "model.kgd", engine="reference"))
     score = ReferenceEngine.score
     monkeypatch.setattr(
         ReferenceEngine, "score", lambda self, *given: np.nextafter(score(self, *given), 9)
@@ -120,8 +124,14 @@ def test_a_pickle_is_checked_against_the_engine_that_opens_it(
 
 @forks
 def test_children_score_the_same_bits_and_exit(models: Path, tmp_path: Path) -> None:
-    lines = score_in_children(tmp_path, some_dies(), *(models / name for name in NAMES))
+    lines = score_in_children("default", tmp_path, some_dies(), *(models / name for name in NAMES))
     assert lines == [line for name in NAMES for line in lines_of_equal_scores(name)]
+
+
+@forks
+def test_children_score_the_same_bits_with_the_reference(models: Path, tmp_path: Path) -> None:
+    lines = score_in_children("reference", tmp_path, some_dies(), models / "model.kgd")
+    assert lines == lines_of_equal_scores("model.kgd")
 
 
 @forks
@@ -130,16 +140,16 @@ def test_no_fork_falls_into_a_product_on_several_threads(tmp_path: Path) -> None
     network = tiny_network(widths=(512, 256, 64, 256, 512), n_tests=512)
     (tmp_path / "wide.kgd").write_bytes(encode(seal_up(network, precisions=("int8",))))
     values = np.random.default_rng(5).normal(size=(512, 512)).astype(np.float32)
-    lines = score_in_children(tmp_path, values, tmp_path / "wide.kgd")
+    lines = score_in_children("reference", tmp_path, values, tmp_path / "wide.kgd")
     assert lines == lines_of_equal_scores("wide.kgd")
 
 
-def score_in_children(folder: Path, values: np.ndarray, *models: Path) -> list[str]:
+def score_in_children(engine: str, folder: Path, values: np.ndarray, *models: Path) -> list[str]:
     """What `score_in_children.py` says, with as many threads as NumPy takes by itself."""
     np.save(folder / "values.npy", values)
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     done = subprocess.run(
-        [sys.executable, str(CHILDREN), str(folder / "values.npy"), *map(str, models)],
+        [sys.executable, str(CHILDREN), engine, str(folder / "values.npy"), *map(str, models)],
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from knowngood._forward import forward
 from knowngood._kgd import encode
 from knowngood._model_file import parse_model
 from knowngood._network import Network
-from knowngood._scorer import open_scorer
+from knowngood._opening import open_scorer
 from knowngood._sealed import Band, SealedModel
 from knowngood_export.tflite_full_int8 import network_to_full_int8
 from knowngood_export.tflite_writer import network_to_tflite
@@ -46,7 +46,7 @@ def test_the_first_precision_of_the_file_is_taken_unless_another_is_asked_for() 
     scores = {}
     for precision in ("verified", "int8", "fp32"):
         scorer = scorer_of(sealed, precision=precision)
-        assert (scorer.precision, scorer.engine_name) == (precision, "reference")
+        assert (scorer.precision, scorer.engine_name) == (precision, "native")
         assert scorer.precisions == ("verified", "int8", "fp32")
         assert scorer.format == "kgd 1.0"
         scores[precision] = scorer.score(values, group).scores

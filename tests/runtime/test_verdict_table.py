@@ -16,7 +16,7 @@ from knowngood import _atomic
 from knowngood._errors import InputError, MissingExtraError, UsageError
 from knowngood._judge import LotResult
 from knowngood._model_file import parse_model
-from knowngood._scorer import open_scorer
+from knowngood._opening import open_scorer
 from knowngood._verdict_table import COLUMN_NAMES, VerdictTable, read_verdicts, write_verdicts
 from knowngood._verdicts import Disposition, Reason, Verdict
 from tiny_lots import tiny_lot
@@ -119,6 +119,7 @@ def test_run_record(tmp_path, result):
         "precision": "fp32",
         "engine": "onnxruntime",
         "engine_version": SCORER.engine_version,
+        "cpu_path": None,
     }
     assert record["inputs"] == [
         {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from knowngood._model_file import parse_model
-from knowngood._scorer import Scorer, open_scorer
+from knowngood._opening import open_scorer
+from knowngood._scorer import Scorer
 from tiny_models import tiny_network, tiny_onnx
 
 NETWORK = tiny_network()

@@ -35,7 +35,13 @@ def loading(path: Path) -> Scorer:
     assert_type(knowngood.load("model.kgd"), Scorer)
     return assert_type(
         knowngood.load(
-            path, engine="reference", precision="verified", fpr=0.01, extrapolate=True, check=False
+            path,
+            engine="native",
+            precision="verified",
+            fpr=0.01,
+            extrapolate=True,
+            check=False,
+            cpu_path="scalar",
         ),
         Scorer,
     )
@@ -62,6 +68,7 @@ def describing(scorer: Scorer, contribution: Contribution) -> None:
     assert_type(scorer.path, Path)
     assert_type((scorer.model_id, scorer.model_digest, scorer.format), tuple[str, str, str])
     assert_type((scorer.engine_name, scorer.engine_version), tuple[str, str])
+    assert_type((scorer.cpu_path, knowngood.cpu_paths()), tuple[str | None, tuple[str, ...]])
     assert_type((scorer.precision, scorer.precisions), tuple[str, tuple[str, ...]])
     assert_type((scorer.fpr, scorer.threshold), tuple[float, float])
     assert_type(scorer.operating_point.supported, bool)

@@ -109,7 +109,8 @@ def run_demo(
     fresh = fresh_dies(process, plan.n_fresh_good, plan.n_fresh_defective, seed=plan.seed + 1)
     comparison = compare(trained, scorers, fresh)
     loaded = [f for f in exported.forms if f.precision == scorers[f.path.name].precision]
-    tables = closing_tables(loaded, latencies, comparison)
+    engines = {name: f"{s.engine_name} {s.engine_version}" for name, s in scorers.items()}
+    tables = closing_tables(loaded, engines, latencies, comparison)
     say("\n" + tables)
     say("\n" + found_of_planted(planted))
 

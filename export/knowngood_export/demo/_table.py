@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from knowngood._bench import Latency
 from knowngood._manifest import Drift
@@ -21,7 +21,7 @@ NAMES = {
     "pca": "PCA residual",
 }
 NOTE = """
-model.kgd: fp32 and int8 in one file; here int8 in the reference engine: exact, and not timed
+model.kgd: fp32 and int8 in one file; here int8
 µs/die: whole job, raw values in → verdict out, median, one thread, by dies in a call
 score error: relative to the trained network in float64 over good dies, median and worst
 flips: verdicts per 10,000 dies that differ from those of the trained network
@@ -29,15 +29,21 @@ yield loss: of fresh good dies, at the threshold for a nominal 0.5 %; lots shift
 
 
 def closing_tables(
-    forms: Sequence[ExportedForm], latencies: Sequence[Latency], comparison: Comparison
+    forms: Sequence[ExportedForm],
+    engines: Mapping[str, str],
+    latencies: Sequence[Latency],
+    comparison: Comparison,
 ) -> str:
     """Size, latency and drift per file, of the form it is scored in; detection per file and
-    baseline."""
-    return "\n\n".join([_forms(forms, latencies, comparison), _detection(comparison)])
+    baseline. ``engines`` are those that scored, by file."""
+    return "\n\n".join([_forms(forms, engines, latencies, comparison), _detection(comparison)])
 
 
 def _forms(
-    forms: Sequence[ExportedForm], latencies: Sequence[Latency], comparison: Comparison
+    forms: Sequence[ExportedForm],
+    engines: Mapping[str, str],
+    latencies: Sequence[Latency],
+    comparison: Comparison,
 ) -> str:
     batches = sorted({item.batch for item in latencies})
     cost = {(item.contestant, item.batch): f"{item.us_per_die:.2f}" for item in latencies}
@@ -48,16 +54,12 @@ def _forms(
         name = form.path.name
         sizes = [f"{n / 1000:.0f}" for n in (form.n_bytes, form.n_bytes_graph)]
         rows.append(
-            [f"{name} [{_engine(form.drift)}]", *sizes]
+            [f"{name} [{engines[name]}]", *sizes]
             + [cost.get((name, b), "–") for b in batches]
             + _drift_cells(comparison.drift[name])
             + [f"{comparison.yield_loss[name]:.2%}"]
         )
     return text_table(header, rows) + NOTE
-
-
-def _engine(drift: Drift) -> str:
-    return drift.form.partition("(")[2].rstrip(")")
 
 
 def _drift_cells(drift: Drift) -> list[str]:

@@ -1,6 +1,16 @@
 # How the engine is compiled and linked. Kernels choose their instructions function by function, so
 # these flags are the same for every file.
 
+# With these among the flags, gcc links code that makes the process flush subnormal numbers to zero
+# when the library is loaded.
+foreach(kind C SHARED_LINKER MODULE_LINKER EXE_LINKER)
+  foreach(of "" _DEBUG _RELEASE _RELWITHDEBINFO _MINSIZEREL)
+    set(flags CMAKE_${kind}_FLAGS${of})
+    string(REGEX REPLACE "-ffast-math|-funsafe-math-optimizations|-mdaz-ftz" "" ${flags} "${${flags}}")
+    string(REPLACE "-Ofast" "-O3" ${flags} "${${flags}}")
+  endforeach()
+endforeach()
+
 # The bits of a score allow neither contraction nor reassociation: the last word on both is here,
 # after whatever CFLAGS says.
 function(kg_compile target)
@@ -12,7 +22,8 @@ function(kg_compile target)
     return()
   endif()
   target_compile_options(${target} PRIVATE
-    -fno-fast-math -ffp-contract=off -ffunction-sections -fdata-sections)
+    -fno-fast-math -fno-unsafe-math-optimizations -fno-associative-math -fno-reciprocal-math
+    -fno-finite-math-only -fsigned-zeros -ffp-contract=off -ffunction-sections -fdata-sections)
   if(KG_DEVELOPER)
     target_compile_options(${target} PRIVATE -Wall -Wextra -Werror)
   endif()

@@ -1,5 +1,5 @@
-# What `cmake --install` lays down: libraries, header, and how CMake and pkg-config find them. Every
-# path in there is relative, so the tree may be moved.
+# What `cmake --install` lays down: libraries, header, licence, and how CMake and pkg-config find them.
+# Every path in there is relative, so the tree may be moved.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS knowngood knowngood_static EXPORT knowngood
@@ -7,10 +7,11 @@ install(TARGETS knowngood knowngood_static EXPORT knowngood
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES include/knowngood.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES ../../LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL) # not beside an engine copied alone
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/knowngood)
 install(EXPORT knowngood NAMESPACE knowngood:: FILE knowngood-config.cmake DESTINATION ${package_dir})
-write_basic_package_version_file(knowngood-config-version.cmake COMPATIBILITY SameMajorVersion)
+write_basic_package_version_file(knowngood-config-version.cmake COMPATIBILITY ${compatibility})
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/knowngood-config-version.cmake DESTINATION ${package_dir})
 
 file(RELATIVE_PATH KG_PREFIX_FROM_PC

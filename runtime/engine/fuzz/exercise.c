@@ -46,7 +46,7 @@ static int32_t open_and_close(const uint8_t *data, uint64_t size, const char *pa
     kg_model *model = NULL;
     kg_options options;
     kg_options_init(&options);
-    options.path = path;
+    options.cpu_path = path;
     const int32_t status = kg_open(data, (int64_t)size, &options, &model, message, sizeof message);
     REQUIRE((status == KG_OK) == (model != NULL));
     REQUIRE(status == KG_OK || message[0]);
@@ -106,7 +106,7 @@ static int32_t use(const uint8_t *data, uint64_t size, const char *path) {
     kg_options options;
     kg_options_init(&options);
     options.skip_golden = 1;
-    options.path = path;
+    options.cpu_path = path;
     const int32_t status = kg_open(data, (int64_t)size, &options, &model, NULL, 0);
     if (status != KG_OK) return status;
     float *values = dies(data, size, kg_n_tests(model));
@@ -121,9 +121,9 @@ static int32_t use(const uint8_t *data, uint64_t size, const char *path) {
 
 exercise_result exercise(const uint8_t *data, uint64_t size) {
     exercise_result result;
-    const char *path = NULL; /* by the file's last byte but the trailer, so that a fuzzer tries them all */
-    for (int i = 0; size && i <= data[size / 2] % 5 && kg_path_name(i); i++)
-        if (kg_path_is_supported(kg_path_name(i))) path = kg_path_name(i);
+    const char *path = NULL; /* by a byte in the middle, so that a fuzzer tries them all */
+    for (int i = 0; size && i <= data[size / 2] % 5 && kg_cpu_path_name(i); i++)
+        if (kg_cpu_path_is_supported(kg_cpu_path_name(i))) path = kg_cpu_path_name(i);
     uint8_t *copy = calloc(size ? size : 1, 1); /* exactly as long, so that a sanitizer sees the first byte beyond */
     REQUIRE(copy);
     if (size) memcpy(copy, data, size);

@@ -15,8 +15,8 @@
  *     free(scratch);
  *     kg_close(model);
  *
- * A model is immutable once it is open: any number of threads may use one, each with a scratch of its
- * own. Scoring allocates nothing and locks nothing. Scoring and opening leave the floating-point control
+ * Functions may be called from any threads at once. A model is immutable once it is open: any number of threads
+ * may use one, each with a scratch of its own. Scoring allocates nothing and locks nothing. Scoring and opening leave the floating-point control
  * word as they found it, whatever the host has set there.
  */
 #ifndef KNOWNGOOD_H
@@ -54,7 +54,7 @@ extern "C" {
 #define KG_ERROR_POINT 8       /* no such operating point in the file */
 #define KG_ERROR_UNSUPPORTED 9 /* the operating point rests on too few dies; ask for extrapolation */
 #define KG_ERROR_PRECISION 10  /* the file does not offer this precision */
-#define KG_ERROR_PATH 11       /* there is no such path, or this processor does not have it */
+#define KG_ERROR_CPU_PATH 11   /* there is no such CPU path, or this processor does not have it */
 
 /* Precision of the layers. Verified: int8, and fp32 for dies near the threshold. */
 #define KG_PRECISION_DEFAULT (-1) /* verified if the file offers it, else int8, else fp32 */
@@ -82,12 +82,18 @@ extern "C" {
 
 typedef struct kg_model kg_model;
 
-/* How a model is opened. Set with kg_options_init, then change what you need. */
+/*
+ * How a model is opened. Set with kg_options_init, then change what you need.
+ *
+ * Members are only ever added at the end. A structure that is smaller than the library's, of a host
+ * compiled with an older header, takes the defaults for what it lacks; of a larger one every byte beyond
+ * must be 0, or the open is refused: the host asks for something that this library does not know.
+ */
 typedef struct kg_options {
-    int64_t size;        /* of this structure, as the caller was compiled */
-    const char *path;    /* kernels to use, one of kg_path_name; NULL takes the fastest */
-    int32_t skip_golden; /* 1: do not score the golden dies; for tests of the file alone */
-    int32_t reserved;    /* 0 */
+    int64_t size;         /* of this structure, as the caller was compiled */
+    const char *cpu_path; /* kernels to use, one of kg_cpu_path_name; NULL takes the fastest */
+    int32_t skip_golden;  /* 1: do not score the golden dies; for tests of the file alone */
+    int32_t reserved;     /* 0 */
 } kg_options;
 
 /* Fill in the defaults. */
@@ -95,7 +101,9 @@ KG_API void kg_options_init(kg_options *options);
 
 /*
  * Open a model from memory. The bytes are verified before anything of them is parsed, and everything
- * that scoring needs is copied: data may be freed on return.
+ * that scoring needs is copied: data may be freed on return, and must not change before. A model takes
+ * about as much memory as its file, and never more than 4 times as much and 16 MiB: a file whose layers or
+ * scalers are so narrow that it would is refused.
  *
  * options may be NULL. *model is set to the handle, and to NULL on any error. message, if not NULL,
  * gets a sentence that says what is wrong, cut to message_size bytes with its final NUL.
@@ -103,7 +111,10 @@ KG_API void kg_options_init(kg_options *options);
 KG_API int32_t kg_open(const void *data, int64_t size, const kg_options *options, kg_model **model,
                        char *message, int64_t message_size);
 
-/* The same from a file, which is read once and closed. path is in the C library's file name encoding. */
+/*
+ * The same from a regular file of at most 1 GiB, which is read once and closed. path is in the C library's
+ * file name encoding.
+ */
 KG_API int32_t kg_open_file(const char *path, const kg_options *options, kg_model **model,
                             char *message, int64_t message_size);
 
@@ -116,14 +127,17 @@ KG_API const char *kg_status_text(int32_t status);
 /* Version of the library, "1.2.3". */
 KG_API const char *kg_version(void);
 
-/* Names of the paths in the library, the fastest first; NULL from n on. Every path gives the same bits. */
-KG_API const char *kg_path_name(int32_t index);
+/*
+ * A CPU path is a set of kernels for one kind of processor. Their names in this library, the fastest first;
+ * NULL from n on. Every path gives the same bits.
+ */
+KG_API const char *kg_cpu_path_name(int32_t index);
 
-/* 1 if this processor can run the path, else 0. */
-KG_API int32_t kg_path_is_supported(const char *path);
+/* 1 if this processor can run the path of this name, else 0. */
+KG_API int32_t kg_cpu_path_is_supported(const char *name);
 
-/* The path that the model was opened with. */
-KG_API const char *kg_model_path(const kg_model *model);
+/* The CPU path that the model was opened with. */
+KG_API const char *kg_model_cpu_path(const kg_model *model);
 
 /* Tests of a die: the width of values. */
 KG_API int32_t kg_n_tests(const kg_model *model);
@@ -148,20 +162,40 @@ KG_API int32_t kg_point(const kg_model *model, int32_t precision, int32_t point,
                         float *threshold, int32_t *supported);
 
 /*
- * The index of the operating point at the yield loss fpr; 0 takes the file's default. A point that too
- * few dies support is KG_ERROR_UNSUPPORTED unless extrapolate is 1.
+ * The index of the operating point at the yield loss fpr, to one part in a million; 0 takes the file's
+ * default. A point that too few dies support is KG_ERROR_UNSUPPORTED unless extrapolate is 1. *point is set on
+ * success only.
  */
 KG_API int32_t kg_find_point(const kg_model *model, int32_t precision, double fpr,
                              int32_t extrapolate, int32_t *point);
 
-/* Bytes of scratch that one thread needs for batches of any size. Any alignment will do. */
+/*
+ * What is said here holds for the three calls below.
+ *
+ * Buffers are the caller's, aligned as C aligns their types. values and group are only read. No output may
+ * overlap an input, another output or scratch: in verified mode a die's values are read again after results of
+ * others were written.
+ * group: the place that a die was tested at, head · 65,536 + site; −1, and a place that the file does not list,
+ * take the pooled scaler.
+ * In verified mode everything about a die that was scored again is that of fp32.
+ * A call takes about 8 KiB of stack, whatever the batch. A forked child may use a model of its parent.
+ *
+ * An argument that is not what it must be is a status, never a crash: a NULL that is not allowed, a negative n_dies
+ * or k, a point or precision that the file does not have. Then nothing was computed; verdicts, if given, are all
+ * KG_UNSCORED, so that what an earlier call left there passes no die.
+ */
+
+/*
+ * Bytes of scratch that one thread needs for batches of any size. Any alignment will do; it need not be
+ * initialised, and keeps nothing between calls, so that models may share one of the largest size.
+ */
 KG_API int64_t kg_scratch_size(const kg_model *model);
 
 /*
  * Score n_dies dies, 0 or more.
  *
  * values: n_dies × n_tests, raw engineering units, row by row, NaN where a test is missing.
- * group:  n_dies, the site (head and site) of each die; NULL and unknown groups take the pooled scaler.
+ * group:  n_dies, or NULL: all pooled.
  * scores: n_dies; the quiet NaN 0x7FC00000 where a die is unscored.
  * verdicts, reasons: n_dies each.
  *
@@ -184,8 +218,8 @@ KG_API int32_t kg_reconstruct(const kg_model *model, int32_t precision, int32_t 
  * The k tests that made the score of one die, largest first; ties go to the lower column.
  *
  * columns, z, expected: k each: column, signed weighted residual, and what the model expects in the
- * test's units. Returned in *n_found: k, or the number of tests present if that is smaller, or 0 for a
- * die that is not evaluable.
+ * test's units; may be NULL if k is 0. Returned in *n_found: k, or the number of tests present if that is smaller;
+ * 0 for a die that is not evaluable, and on any error.
  */
 KG_API int32_t kg_contributions(const kg_model *model, int32_t precision, int32_t point, void *scratch,
                                 const float *values, int32_t group, int32_t k, int32_t *columns,

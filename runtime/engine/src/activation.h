@@ -51,8 +51,8 @@ static inline float kg_expm1(float x) {
 
 static inline float kg_activate(int32_t kind, float alpha, float x) {
     switch (kind) {
-    case KG_RELU:
-        return x < 0 ? 0.0f : x;
+    case KG_RELU: /* x < 0 by its bits: of the comparison clang 14 makes a maximum on aarch64, +0 for −0 */
+        return kg_bits(x) - 0x80000001u < 0x7f800000u ? 0.0f : x;
     case KG_LEAKY_RELU:
         return x < 0 ? alpha * x : x;
     case KG_ELU:

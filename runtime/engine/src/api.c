@@ -1,4 +1,5 @@
 /* What a host may ask about an open model and about the library. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,18 +34,18 @@ const char *kg_status_text(int32_t status) {
         "the file cannot be read",
         "not a .kgd file, or one that breaks a rule of its format",
         "the file was made for a newer reader",
-        "the file is damaged: its digest does not fit its bytes",
+        "the file is damaged or cut off",
         "the file's golden dies get other scores here than where it was made",
         "the file has no such operating point",
         "the operating point rests on too few dies",
         "the file does not offer this precision",
-        "the library has no such path, or this processor does not have it",
+        "the library has no such CPU path, or this processor does not have it",
     };
     const int32_t n = sizeof texts / sizeof *texts;
     return status >= 0 && status < n ? texts[status] : "an unknown status";
 }
 
-const char *kg_model_path(const kg_model *m) { return m ? m->kernels->name : NULL; }
+const char *kg_model_cpu_path(const kg_model *m) { return m ? m->kernels->name : NULL; }
 int32_t kg_n_tests(const kg_model *m) { return m ? m->n_tests : 0; }
 int32_t kg_n_points(const kg_model *m) { return m ? m->n_points : 0; }
 
@@ -74,11 +75,14 @@ int32_t kg_point(const kg_model *m, int32_t precision, int32_t index, double *fp
     return KG_OK;
 }
 
+/* Hosts have 0.005f, and decimals from text. */
+static int is_same(double a, double b) { return fabs(a - b) <= 1e-6 * fabs(a); }
+
 int32_t kg_find_point(const kg_model *m, int32_t precision, double fpr, int32_t extrapolate, int32_t *index) {
     if (!m || !index) return KG_ERROR_USE;
     if (!kg_has_precision(m, precision)) return KG_ERROR_PRECISION;
     int32_t found = fpr == 0 ? m->default_point : 0;
-    while (fpr != 0 && found < m->n_points && m->points[found].fpr != fpr) found++;
+    while (fpr != 0 && found < m->n_points && !is_same(m->points[found].fpr, fpr)) found++;
     if (found == m->n_points) return KG_ERROR_POINT;
     if (!m->points[found].supported[column(m, precision)] && !extrapolate) return KG_ERROR_UNSUPPORTED;
     *index = found;

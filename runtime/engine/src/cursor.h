@@ -68,6 +68,13 @@ static inline const uint8_t *kg_take(kg_cursor *c, uint64_t size) {
     return start;
 }
 
+/* Numbers of 4 and 8 bytes, written so that compilers make one load of each. */
+static inline uint32_t kg_little4(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static inline uint64_t kg_little8(const uint8_t *p) { return kg_little4(p) | (uint64_t)kg_little4(p + 4) << 32; }
+
 static inline uint64_t kg_little(const uint8_t *p, int n) {
     uint64_t value = 0;
     for (int i = 0; i < n; i++) value |= (uint64_t)p[i] << (8 * i);
@@ -111,6 +118,12 @@ static inline uint32_t kg_count(kg_cursor *c, uint32_t low, uint32_t high, uint3
     if ((uint64_t)value * item_size <= kg_left(c)) return value;
     kg_wrong(c, KG_RULE_COUNTS, "there are fewer items than their number says");
     return low;
+}
+
+static inline int kg_is_zero(const uint8_t *p, uint64_t size) {
+    for (uint64_t i = 0; i < size; i++)
+        if (p[i]) return 0;
+    return 1;
 }
 
 #endif

@@ -8,7 +8,7 @@ extern const kg_kernels kg_avx512vnni, kg_avx2, kg_sse41, kg_neondotprod, kg_neo
 static const kg_kernels *const PATHS[] = {
 #if defined(__x86_64__) && defined(__GNUC__)
     &kg_avx512vnni, &kg_avx2, &kg_sse41,
-#elif defined(__aarch64__) && defined(__GNUC__)
+#elif defined(__AARCH64EL__) && defined(__GNUC__)
     &kg_neondotprod, &kg_neon,
 #endif
     &kg_scalar,
@@ -22,8 +22,8 @@ const kg_kernels *kg_choose_kernels(const char *name) {
     return NULL;
 }
 
-const char *kg_path_name(int32_t index) {
+const char *kg_cpu_path_name(int32_t index) {
     return index >= 0 && index < N_PATHS ? PATHS[index]->name : NULL;
 }
 
-int32_t kg_path_is_supported(const char *path) { return path && kg_choose_kernels(path) != NULL; }
+int32_t kg_cpu_path_is_supported(const char *path) { return path && kg_choose_kernels(path) != NULL; }

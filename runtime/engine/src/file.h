@@ -15,6 +15,7 @@ typedef struct {
 
 typedef struct {
     kg_section sections[KG_N_SECTIONS];
+    uint64_t size;
     uint8_t model_id[32], file_digest[32];
 } kg_file;
 
@@ -30,6 +31,9 @@ int32_t kg_fail(kg_message message, int32_t status, const char *format, ...)
     __attribute__((format(printf, 3, 4)))
 #endif
     ;
+
+/* The same for want of memory. */
+int32_t kg_no_memory(kg_message message);
 
 /* Verify a file and find its sections. Nothing behind the header is parsed before the digest fits. */
 int32_t kg_file_verify(const uint8_t *data, uint64_t size, kg_file *file, kg_message message);

@@ -5,6 +5,7 @@
 
 #include "cursor.h"
 #include "knowngood.h"
+#include "pack.h"
 #include "sha256.h"
 
 static const char *const PRECISIONS[2] = {"fp32", "int8"};
@@ -17,11 +18,8 @@ typedef struct {
 } workplace;
 
 static void copy_dies(workplace *w, const kg_contents *f) {
-    for (uint64_t i = 0; i < (uint64_t)f->n_golden * f->n_tests; i++) {
-        const uint32_t bits = (uint32_t)kg_little(f->golden_values + 4 * i, 4);
-        memcpy(&w->values[i], &bits, sizeof bits);
-    }
-    for (uint32_t i = 0; i < f->n_golden; i++) w->group[i] = (int32_t)kg_little(f->golden_group + 4 * i, 4);
+    kg_copy(w->values, f->golden_values, (uint64_t)f->n_golden * f->n_tests, 4);
+    kg_copy(w->group, f->golden_group, f->n_golden, 4);
 }
 
 /* All dies in one batch. They have no operating point of their own: no verdict is looked at. */
@@ -33,7 +31,7 @@ static int32_t check_scores(const workplace *w, const kg_model *m, const kg_cont
     for (uint32_t d = 0; d < f->n_golden && status == KG_OK; d++) {
         uint32_t found;
         memcpy(&found, &scores[d], sizeof found);
-        const uint32_t expected = (uint32_t)kg_little(f->golden_bits[p] + 4 * (uint64_t)d, 4);
+        const uint32_t expected = kg_little4(f->golden_bits[p] + 4 * (uint64_t)d);
         if (found != expected)
             return kg_fail(message, KG_ERROR_GOLDEN,
                            "golden die %u in %s scores 0x%08X here, expected 0x%08X: the file was changed, or "
@@ -41,17 +39,6 @@ static int32_t check_scores(const workplace *w, const kg_model *m, const kg_cont
                            (unsigned)d, PRECISIONS[precision], (unsigned)found, (unsigned)expected);
     }
     return status;
-}
-
-/* As the file has them, in little-endian; overwrites them with that. */
-static void hash_floats(kg_sha256 *hash, float *values, size_t n) {
-    uint8_t *bytes = (uint8_t *)values;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &values[i], sizeof bits);
-        for (size_t b = 0; b < 4; b++) bytes[4 * i + b] = (uint8_t)(bits >> (8 * b));
-    }
-    kg_sha256_update(hash, bytes, 4 * n);
 }
 
 /* Die by die, which also takes them another way through the layers than a batch. */
@@ -64,7 +51,8 @@ static int32_t check_reconstructions(const workplace *w, const kg_model *m, cons
         const float *values = w->values + (uint64_t)d * f->n_tests;
         const int32_t status = kg_reconstruct(m, precision, 0, w->scratch, values, &w->group[d], 1, w->y, NULL);
         if (status != KG_OK) return status;
-        hash_floats(&hash, w->y, f->n_tests);
+        kg_to_little(w->y, f->n_tests, 4);
+        kg_sha256_update(&hash, w->y, sizeof(float) * (size_t)f->n_tests);
     }
     kg_sha256_final(&hash, found);
     if (memcmp(found, f->golden_digest[p], sizeof found) == 0) return KG_OK;
@@ -79,7 +67,7 @@ int32_t kg_check_golden(const kg_model *m, const kg_contents *f, kg_message mess
     w.scratch = malloc((size_t)kg_scratch_size(m));
     w.values = malloc(sizeof(float) * f->n_golden * (size_t)f->n_tests);
     w.y = malloc(sizeof(float) * (size_t)f->n_tests);
-    int32_t status = w.scratch && w.values && w.y ? KG_OK : KG_ERROR_MEMORY;
+    int32_t status = w.scratch && w.values && w.y ? KG_OK : kg_no_memory(message);
     if (status == KG_OK) copy_dies(&w, f);
     for (uint32_t p = 0; p < f->n_programs && status == KG_OK; p++) {
         status = check_scores(&w, m, f, p, message);

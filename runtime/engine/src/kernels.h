@@ -8,7 +8,9 @@
  *     GROUP, STEP_SIZE, SHIFTS           of the int8 inputs, see kg_kernels
  *     MAX_ROWS                           dies whose sums fit into registers
  *     BLOCKS(rows), BLOCKS8(rows)        blocks of 16 outputs that do with them, in fp32 and int8: 1, 2, 4 or 8
+ *     FUSES_RESIDUAL                     1 if the path has dense8_residual
  *     vf, vi, vm, vq and functions v_*   vectors of float and int32, masks, groups of int8 inputs
+ *     DOUBLES, vd and functions vd_*     vectors of double
  *
  * Lanes are outputs, so no order of operations depends on their number. Panels of blocks stay in the
  * first-level cache while all dies of a tile pass, or are streamed from the second once for MAX_ROWS dies.
@@ -40,8 +42,9 @@ INLINE vi v_magnitude(vf x) { return v_bits_and(v_bits(x), v_int(0x7fffffff)); }
 
 /* standardise */
 
-INLINE void standardise16(const float *values, const double *centre, const double *inv_scale, float *u,
-                          uint16_t *present, vi *n, vi *largest) {
+/* A block of 16 columns; how many of them are present. */
+INLINE int32_t standardise16(const float *values, const double *centre, const double *inv_scale, float *u,
+                             uint16_t *present, vi *largest) {
     uint32_t bits = 0;
     UNROLL for (int v = 0; v < KG_LANES; v += LANES) {
         const vf x = v_load(values + v);
@@ -49,25 +52,25 @@ INLINE void standardise16(const float *values, const double *centre, const doubl
         const vf standard = v_keep(is_present, v_standardise(x, centre + v, inv_scale + v));
         v_store(u + v, standard);
         bits |= v_mask_bits(is_present) << v;
-        *n = v_count(*n, is_present);
         *largest = v_max_bits(*largest, v_magnitude(standard));
     }
     *present = (uint16_t)bits;
+    return __builtin_popcount(bits);
 }
 
 /* The last columns of a row are made a whole block, with tests that are missing beyond it. */
 KERNEL kg_standardised standardise(const float *values, const double *centre, const double *inv_scale,
                                    int32_t n, float *u, uint16_t *present) {
-    vi n_present = v_int(0), largest = v_int(0);
-    int32_t i = 0;
+    vi largest = v_int(0);
+    int32_t i = 0, n_present = 0;
     for (; i + KG_LANES <= n; i += KG_LANES)
-        standardise16(values + i, centre + i, inv_scale + i, u + i, present++, &n_present, &largest);
+        n_present += standardise16(values + i, centre + i, inv_scale + i, u + i, present++, &largest);
     if (i < n) {
         float rest[KG_LANES];
         for (int32_t l = 0; l < KG_LANES; l++) rest[l] = i + l < n ? values[i + l] : NAN;
-        standardise16(rest, centre + i, inv_scale + i, u + i, present, &n_present, &largest);
+        n_present += standardise16(rest, centre + i, inv_scale + i, u + i, present, &largest);
     }
-    const kg_standardised found = {(int32_t)v_sum_of(n_present), v_largest_of(largest)};
+    const kg_standardised found = {n_present, v_largest_of(largest)};
     return found;
 }
 
@@ -146,6 +149,86 @@ KERNEL uint32_t activate(const kg_layer *layer, float *y) {
 
 static int needs_second_pass(const kg_layer *layer) { return layer->activation > KG_RELU; }
 
+/* residuals */
+
+/* Lanes of a residual that is being made: those of one vector. */
+typedef struct {
+    vf sum;
+    vi largest[KG_RANKS];
+} lanes_found;
+
+INLINE lanes_found no_lanes(void) {
+    lanes_found f = {.sum = v_set(0)};
+    UNROLL for (int k = 0; k < KG_RANKS; k++) f.largest[k] = v_int(0);
+    return f;
+}
+
+/* Ranked for topk, which needs no sum; other heads need the sum and the largest alone. */
+INLINE lanes_found load_found(const kg_residual *found, const int v, const int ranked) {
+    lanes_found f = no_lanes();
+    if (!ranked) f.sum = v_load(found->sum_of_lane + v * LANES);
+    UNROLL for (int k = 0; k < KG_RANKS; k++)
+        if (ranked || k == 0) f.largest[k] = v_load_int(found->largest_of_lane[k] + v * LANES);
+    return f;
+}
+
+INLINE void store_found(kg_residual *found, const int v, const lanes_found *f, const int ranked) {
+    if (!ranked) v_store(found->sum_of_lane + v * LANES, f->sum);
+    UNROLL for (int k = 0; k < KG_RANKS; k++)
+        if (ranked || k == 0) v_store_int(found->largest_of_lane[k] + v * LANES, f->largest[k]);
+}
+
+/* Where a vector of residuals comes from and goes to. */
+typedef struct {
+    const uint16_t *present;
+    const float *u, *weight;
+    float *z;
+} columns;
+
+INLINE columns columns_of(const kg_residuals *of, int64_t d, int64_t first) {
+    const int64_t at = d * of->stride + first;
+    const columns c = {of->present + (uint64_t)at / KG_LANES, of->u + at, of->weight + first, of->z + at};
+    return c;
+}
+
+/* z of one vector of columns, kept or not, and what it adds to its lanes: those displaced move one rank down. */
+INLINE void find_residual(columns c, const int at, vf y, lanes_found *f, const int ranked, const int kept) {
+    const vf r = v_mul(v_sub(v_load(c.u + at), y), v_load(c.weight + at));
+    const vf z = v_keep(v_mask_of_bits((uint32_t)c.present[at / KG_LANES] >> (at % KG_LANES)), r);
+    if (kept) v_store(c.z + at, z);
+    if (!ranked) f->sum = v_add(f->sum, v_mul(z, z));
+    vi below = v_magnitude(z);
+    UNROLL for (int k = 0; k < KG_RANKS; k++) {
+        if (k > 0 && !ranked) continue;
+        const vi displaced = v_min_bits(f->largest[k], below);
+        f->largest[k] = v_max_bits(f->largest[k], below);
+        below = displaced;
+    }
+}
+
+INLINE void find_largest(kg_residual *found) {
+    vi most = v_int(0);
+    UNROLL for (int v = 0; v < VECTORS; v++) most = v_max_bits(most, v_load_int(found->largest_of_lane[0] + v * LANES));
+    found->largest = v_largest_of(most);
+}
+
+INLINE void residual_row(const kg_residuals *of, int64_t d, const float *y, int32_t n_padded, const int ranked) {
+    lanes_found f[VECTORS];
+    UNROLL for (int v = 0; v < VECTORS; v++) f[v] = no_lanes();
+    for (int32_t i = 0; i < n_padded; i += KG_LANES)
+        UNROLL for (int v = 0; v < VECTORS; v++)
+            find_residual(columns_of(of, d, i), v * LANES, v_load(y + i + v * LANES), &f[v], ranked, 1);
+    UNROLL for (int v = 0; v < VECTORS; v++) store_found(&of->found[d], v, &f[v], ranked);
+    find_largest(&of->found[d]);
+}
+
+KERNEL void residual(const kg_residuals *of, const float *y, int64_t y_stride, int32_t n_dies, int32_t n_padded) {
+    for (int32_t d = 0; d < n_dies; d++) {
+        if (of->is_ranked) residual_row(of, d, y + d * y_stride, n_padded, 1);
+        else residual_row(of, d, y + d * y_stride, n_padded, 0);
+    }
+}
+
 /* dense layers */
 
 /* A few dies and a few blocks of a panel of weights. x_stride is in x's own units; s and largest: int8 only. */
@@ -157,6 +240,8 @@ typedef struct {
     float *y;
     int64_t y_stride;
     uint32_t (*largest)[LANES];
+    const kg_residuals *of; /* instead of y and largest: residuals of all dies */
+    int32_t first_die;
     int32_t first, n_panel; /* block of the layer; blocks in its panel */
     int64_t start;          /* of the block in the weights */
 } piece;
@@ -191,15 +276,19 @@ INLINE void multiply8(const piece *p, const int rows, const int vectors, vi acc[
     }
 }
 
-/* Dequantised, biased, activated, and the largest of it kept. */
+/* Dequantised, biased, activated. */
+INLINE vf output8(vi acc, vf s, const float *scale, const float *bias, vf floor) {
+    return v_at_least(floor, v_add(v_mul(v_from_int(acc), v_mul(s, v_load(scale))), v_load(bias)));
+}
+
+/* Stored, and the largest of it kept. */
 INLINE void finish8(const piece *p, const int d, const int vectors, const vi *acc) {
     const float *scale = p->layer->scale8 + p->first * KG_LANES, *bias = p->layer->bias8 + p->first * KG_LANES;
     const vf floor = v_floor(p->layer), s = v_set(p->s[d]);
     float *y = p->y + d * p->y_stride + p->first * KG_LANES;
     vi largest = v_load_int(p->largest[d]);
     UNROLL for (int v = 0; v < vectors; v++) {
-        const vf scaled = v_mul(v_from_int(acc[v]), v_mul(s, v_load(scale + v * LANES)));
-        const vf out = v_at_least(floor, v_add(scaled, v_load(bias + v * LANES)));
+        const vf out = output8(acc[v], s, scale + v * LANES, bias + v * LANES, floor);
         v_store(y + v * LANES, out);
         largest = v_max_bits(largest, v_magnitude(out));
     }
@@ -207,17 +296,44 @@ INLINE void finish8(const piece *p, const int d, const int vectors, const vi *ac
 }
 
 /* Row by row without a loop, which clang would keep, and the sums in memory for it. */
-INLINE void dense8_piece(const piece *p, const int rows, const int blocks) {
-    const int vectors = blocks * VECTORS;
-    vi acc[MOST_ROWS][MAX_VECTORS];
-    multiply8(p, rows, vectors, acc);
-    finish8(p, 0, vectors, acc[0]);
-    if (rows > 1) finish8(p, 1, vectors, acc[1]);
-    if (rows > 2) finish8(p, 2, vectors, acc[2]);
-    if (rows > 3) finish8(p, 3, vectors, acc[3]);
-    if (rows > 4) finish8(p, 4, vectors, acc[4]);
-    if (rows > 5) finish8(p, 5, vectors, acc[5]);
+#define DENSE8_PIECE(name, finish)                                                \
+    INLINE void name(const piece *p, const int rows, const int blocks) {          \
+        const int vectors = blocks * VECTORS;                                     \
+        vi acc[MOST_ROWS][MAX_VECTORS];                                           \
+        multiply8(p, rows, vectors, acc);                                         \
+        finish(p, 0, vectors, acc[0]);                                            \
+        if (rows > 1) finish(p, 1, vectors, acc[1]);                              \
+        if (rows > 2) finish(p, 2, vectors, acc[2]);                              \
+        if (rows > 3) finish(p, 3, vectors, acc[3]);                              \
+        if (rows > 4) finish(p, 4, vectors, acc[4]);                              \
+        if (rows > 5) finish(p, 5, vectors, acc[5]);                              \
+    }
+
+DENSE8_PIECE(dense8_piece, finish8)
+
+#if FUSES_RESIDUAL
+INLINE void finish8_found(const piece *p, const int d, const int vectors, const vi *acc, const int ranked) {
+    const float *scale = p->layer->scale8 + p->first * KG_LANES, *bias = p->layer->bias8 + p->first * KG_LANES;
+    const vf floor = v_floor(p->layer), s = v_set(p->s[d]);
+    const columns c = columns_of(p->of, p->first_die + d, p->first * KG_LANES);
+    kg_residual *found = &p->of->found[p->first_die + d];
+    UNROLL for (int lane = 0; lane < VECTORS; lane++) {
+        lanes_found f = load_found(found, lane, ranked);
+        UNROLL for (int v = lane; v < vectors; v += VECTORS) {
+            const vf y = output8(acc[v], s, scale + v * LANES, bias + v * LANES, floor);
+            find_residual(c, v * LANES, y, &f, ranked, ranked);
+        }
+        store_found(found, lane, &f, ranked);
+    }
 }
+
+INLINE void finish8_residual(const piece *p, const int d, const int vectors, const vi *acc) {
+    if (p->of->is_ranked) finish8_found(p, d, vectors, acc, 1);
+    else finish8_found(p, d, vectors, acc, 0);
+}
+
+DENSE8_PIECE(dense8_residual_piece, finish8_residual)
+#endif
 
 INLINE void dense_piece(const piece *p, const int rows, const int blocks) {
     const int vectors = blocks * VECTORS;
@@ -257,7 +373,8 @@ INLINE void dense_piece(const piece *p, const int rows, const int blocks) {
         if (most(rows) >= 4 && blocks == 4) name(p, rows, 4);   \
         if (most(rows) >= 2 && blocks == 2) name(p, rows, 2);   \
         if (blocks == 1) name(p, rows, 1);                      \
-    }
+    }                                                           \
+    _Static_assert(most(rows) == 1 || most(rows) == 2 || most(rows) == 4 || most(rows) == 8, "a case for each");
 #define PIECE(name, most)                                                                                   \
     PIECE_ROWS(name, 1, most)                                                                               \
     PIECE_ROWS(name, 2, most)                                                                               \
@@ -274,6 +391,9 @@ typedef struct {
 } variant;
 
 PIECE(dense8_piece, BLOCKS8)
+#if FUSES_RESIDUAL
+PIECE(dense8_residual_piece, BLOCKS8)
+#endif
 PIECE(dense_piece, BLOCKS)
 
 /* How many of n dies to take next, so that few are left for the slower small numbers. */
@@ -292,8 +412,10 @@ static void for_each_piece(const variant *variants, piece p, int64_t x_size, int
         for (int32_t d = 0, rows; d < n_dies; d += rows) {
             rows = next_rows(n_dies - d);
             p.x = (const char *)all.x + d * all.x_stride * x_size;
-            p.y = all.y + d * all.y_stride;
-            if (all.s) p.s = all.s + d, p.largest = all.largest + d;
+            if (all.y) p.y = all.y + d * all.y_stride;
+            if (all.s) p.s = all.s + d;
+            if (all.largest) p.largest = all.largest + d;
+            p.first_die = d;
             for (int32_t i = 0, blocks; i < p.n_panel; i += blocks) {
                 for (blocks = variants[rows].blocks; blocks > p.n_panel - i;) blocks /= 2;
                 p.first = block + i;
@@ -315,6 +437,16 @@ KERNEL void dense8(const kg_layer *layer, const void *q, int64_t q_stride, const
                                               : v_largest_of(v_load_int(most[d]));
 }
 
+#if FUSES_RESIDUAL
+KERNEL void dense8_residual(const kg_layer *layer, const void *q, int64_t q_stride, const float *s, int32_t n_dies,
+                            const kg_residuals *of) {
+    memset(of->found, 0, sizeof *of->found * (size_t)n_dies);
+    const piece all = {.layer = layer, .x = q, .x_stride = q_stride, .s = s, .of = of};
+    for_each_piece(dense8_residual_piece_variants, all, 1, n_dies, GROUP);
+    for (int32_t d = 0; d < n_dies; d++) find_largest(&of->found[d]);
+}
+#endif
+
 KERNEL void dense(const kg_layer *layer, const float *x, int64_t x_stride, int32_t n_dies, float *y,
                   int64_t y_stride) {
     const piece all = {.layer = layer, .x = x, .x_stride = x_stride, .y = y, .y_stride = y_stride};
@@ -322,30 +454,19 @@ KERNEL void dense(const kg_layer *layer, const float *x, int64_t x_stride, int32
     for (int32_t d = 0; d < n_dies && needs_second_pass(layer); d++) activate(layer, y + d * y_stride);
 }
 
-/* residual and score */
+/* score */
 
-KERNEL void residual(const uint16_t *present, const float *u, const float *y, const float *weight, int32_t n_padded,
-                     float *z, kg_residual *found) {
-    vf sum[VECTORS];
-    vi largest[VECTORS], most = v_int(0);
-    UNROLL for (int v = 0; v < VECTORS; v++) sum[v] = v_set(0), largest[v] = v_int(0);
+KERNEL double sum_of_expected(const uint16_t *present, const double *expected, int32_t n_padded) {
+    vd sum[KG_LANES / DOUBLES];
+    double lane[KG_LANES];
+    UNROLL for (int v = 0; v < KG_LANES / DOUBLES; v++) sum[v] = vd_zero();
     for (int32_t i = 0; i < n_padded; i += KG_LANES) {
         const uint32_t bits = present[i / KG_LANES];
-        UNROLL for (int v = 0; v < VECTORS; v++) {
-            const int32_t at = i + v * LANES;
-            const vf r = v_mul(v_sub(v_load(u + at), v_load(y + at)), v_load(weight + at));
-            const vf weighted = v_keep(v_mask_of_bits(bits >> v * LANES), r);
-            v_store(z + at, weighted);
-            sum[v] = v_add(sum[v], v_mul(weighted, weighted));
-            largest[v] = v_max_bits(largest[v], v_magnitude(weighted));
-        }
+        UNROLL for (int v = 0; v < KG_LANES / DOUBLES; v++)
+            sum[v] = vd_add_kept(sum[v], bits >> v * DOUBLES, expected + i + v * DOUBLES);
     }
-    UNROLL for (int v = 0; v < VECTORS; v++) {
-        v_store(found->sum_of_lane + v * LANES, sum[v]);
-        v_store_int(found->largest_of_lane + v * LANES, largest[v]);
-        most = v_max_bits(most, largest[v]);
-    }
-    found->largest = v_largest_of(most);
+    UNROLL for (int v = 0; v < KG_LANES / DOUBLES; v++) vd_store(lane + v * DOUBLES, sum[v]);
+    return kg_sum_of_double_lanes(lane);
 }
 
 /*
@@ -366,35 +487,54 @@ INLINE void sort16(const int32_t bits[KG_LANES], float sorted[KG_LANES]) {
     UNROLL for (int i = 0; i < KG_LANES; i++) sorted[places[i]] = kg_of_bits((uint32_t)bits[i]);
 }
 
-/* Bits of the |z| that reach a limit, in the order of columns, and zeros behind them; how many. */
-INLINE int32_t find_reaching(const float *z, int32_t n_padded, float limit, int32_t *found) {
-    const vi below = v_int((int32_t)kg_bits(limit) - 1);
-    int32_t n = 0;
-    for (int32_t i = 0; i < n_padded; i += LANES) {
-        const vi bits = v_magnitude(v_load(z + i));
-        n += v_append(found + n, v_less_int(below, bits), bits);
+/* The k-th largest of the lanes' largest, k ≤ 16: k tests reach it, and seldom many more. */
+INLINE int32_t find_limit(const int32_t bits[KG_LANES], int32_t k) {
+    vi largest = v_int(0);
+    UNROLL for (int v = 0; v < VECTORS; v++) {
+        const vi own = v_load_int(bits + v * LANES);
+        vi n_above = v_int(0);
+        for (int i = 0; i < KG_LANES; i++) n_above = v_count(n_above, v_less_int(own, v_int(bits[i])));
+        const vf inverted = v_of_bits(v_bits_xor(own, v_int(INT32_MAX)));
+        largest = v_max_bits(largest, v_bits(v_keep(v_less_int(n_above, v_int(k)), inverted)));
     }
-    UNROLL for (int v = 0; v < VECTORS; v++) v_store_int(found + n + v * LANES, v_int(0));
+    return INT32_MAX - (int32_t)v_largest_of(largest);
+}
+
+/* Of the lanes' largest, the bits of those that reach a limit, and zeros behind them; how many. */
+INLINE int32_t find_reaching(const kg_residual *found, int32_t limit, int32_t reaching[KG_RANKS * KG_LANES + KG_LANES]) {
+    const vi below = v_int(limit - 1);
+    int32_t n = 0;
+    UNROLL for (int k = 0; k < KG_RANKS; k++)
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            const vi bits = v_load_int(found->largest_of_lane[k] + v * LANES);
+            n += v_append(reaching + n, v_less_int(below, bits), bits);
+        }
+    UNROLL for (int v = 0; v < VECTORS; v++) v_store_int(reaching + n + v * LANES, v_int(0));
     return n;
 }
 
-/* The k-th largest of the lanes' largest is a limit that k tests reach, and seldom many more. */
-KERNEL float sum_of_largest(const float *z, const kg_residual *found, int32_t n_padded, int32_t k, float *work) {
-    uint64_t *heap = (uint64_t *)(void *)work;
-    int32_t *reaching = (int32_t *)(void *)(work + 2 * n_padded);
-    float sorted[KG_LANES] = {0}, sum = 0;
-    if (k <= KG_LANES && k > 0) sort16(found->largest_of_lane, sorted);
-    const float limit = k <= KG_LANES && k > 0 ? sorted[k - 1] : 0.0f;
-    const int32_t n = find_reaching(z, n_padded, limit, reaching);
-    if (n <= KG_LANES) {
-        sort16(reaching, sorted);
-        for (int32_t i = 0; i < k; i++) sum += sorted[i];
-        return sum;
+/* What is known of the lanes settles it, unless a lane's last known is above the k-th: more may hide behind it. */
+KERNEL int sum_of_lanes(const kg_residual *found, int32_t k, float *result) {
+    int32_t reaching[KG_RANKS * KG_LANES + KG_LANES];
+    float sorted[KG_LANES], sum = 0;
+    vi last = v_int(0);
+    if (k > KG_LANES || k < 1) return k < 1;
+    if (find_reaching(found, find_limit(found->largest_of_lane[0], k), reaching) > KG_LANES) return 0;
+    UNROLL for (int v = 0; v < VECTORS; v++) last = v_max_bits(last, v_load_int(found->largest_of_lane[KG_RANKS - 1] + v * LANES));
+    sort16(reaching, sorted);
+    if (v_largest_of(last) > kg_bits(sorted[k - 1])) return 0;
+    for (int32_t i = 0; i < k; i++) sum += sorted[i];
+    *result = sum;
+    return 1;
+}
+
+KERNEL void sums_of_largest(const kg_residuals *of, int32_t n_dies, int32_t n_padded, const int32_t *k, float *work,
+                            float *sums) {
+    for (int32_t d = 0; d < n_dies; d++) {
+        sums[d] = 0;
+        if (sum_of_lanes(&of->found[d], k[d], &sums[d])) continue;
+        sums[d] = kg_sum_of_largest(of->z + d * of->stride, n_padded, k[d], (uint64_t *)(void *)work);
     }
-    for (int32_t i = 0; i < n; i++) heap[i] = (uint32_t)reaching[i];
-    kg_make_heap(heap, n);
-    for (int32_t i = 0; i < k; i++) sum += kg_of_bits((uint32_t)kg_pop(heap, n - i));
-    return sum;
 }
 
 const kg_kernels PATH = {
@@ -409,5 +549,9 @@ const kg_kernels PATH = {
     .dense8 = dense8,
     .dense = dense,
     .residual = residual,
-    .sum_of_largest = sum_of_largest,
+#if FUSES_RESIDUAL
+    .dense8_residual = dense8_residual,
+#endif
+    .sum_of_expected = sum_of_expected,
+    .sums_of_largest = sums_of_largest,
 };

@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#include "activation.h"
+
 static inline void kg_sift_down(uint64_t *heap, int64_t n, int64_t at) {
     const uint64_t key = heap[at];
     for (;;) {
@@ -32,6 +34,15 @@ static inline uint64_t kg_pop(uint64_t *heap, int64_t n) {
     heap[0] = heap[n - 1];
     kg_sift_down(heap, n - 1, 0);
     return largest;
+}
+
+/* The k largest |z| of n, added in descending order; heap: n keys. */
+static inline float kg_sum_of_largest(const float *z, int32_t n, int32_t k, uint64_t *heap) {
+    float sum = 0;
+    for (int32_t i = 0; i < n; i++) heap[i] = kg_bits(z[i]) & 0x7fffffffu;
+    kg_make_heap(heap, n);
+    for (int32_t i = 0; i < k; i++) sum += kg_of_bits((uint32_t)kg_pop(heap, n - i));
+    return sum;
 }
 
 #endif

@@ -3,14 +3,20 @@
  * packed as the kernels want it.
  */
 #include <float.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "control.h"
-#include "cursor.h"
 #include "golden.h"
 #include "model.h"
+#include "pack.h"
+#include "pages.h"
 #include "read.h"
+
+/* Padding makes a narrow layer up to 16 times as large. A model takes at most so many times its file and so
+   many bytes, which only a file made to exhaust memory exceeds. */
+enum { MOST_TIMES = 4, AND_BYTES = 16 << 20, MOST_OPTIONS = 4096 };
 
 /* Takes pieces off the block; with no block yet, it only counts. */
 typedef struct {
@@ -18,55 +24,43 @@ typedef struct {
     uint64_t used;
 } block;
 
-static int64_t padded(int64_t n) { return (n + KG_LANES - 1) / KG_LANES * KG_LANES; }
+/* With the sanitizer, a gap behind each piece that nothing may read. */
+#if defined(KG_SANITIZED_ADDRESSES)
+#include <sanitizer/asan_interface.h>
+enum { GAP = KG_ALIGN };
+#define FORBID(start) ASAN_POISON_MEMORY_REGION(start, GAP)
+#else
+enum { GAP = 0 };
+#define FORBID(start) ((void)(start))
+#endif
 
 static void *piece(block *b, uint64_t size) {
+    const uint64_t whole = (size + KG_ALIGN - 1) / KG_ALIGN * KG_ALIGN;
     uint8_t *start = b->next ? b->next + b->used : NULL;
-    b->used += (size + KG_ALIGN - 1) / KG_ALIGN * KG_ALIGN;
+    if (start) FORBID(start + whole);
+    b->used += whole + GAP;
     return start;
-}
-
-static float f32_at(const kg_tensor *t, uint64_t i) {
-    const uint32_t bits = (uint32_t)kg_little(t->data + 4 * i, 4);
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static double f64_at(const kg_tensor *t, uint64_t i) {
-    const uint64_t bits = kg_little(t->data + 8 * i, 8);
-    double value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
 }
 
 static float *floats(block *b, const kg_tensor *t, int64_t n_padded) {
     float *array = piece(b, sizeof(float) * (uint64_t)n_padded);
-    for (uint64_t i = 0; array && i < t->n; i++) array[i] = f32_at(t, i);
+    if (array) kg_copy(array, t->data, t->n, sizeof(float));
     return array;
 }
 
-/* Where an output's weights go: from a first place on, each group of inputs a step further. */
-typedef struct {
-    int64_t start, step;
-} places;
-
-static places places_of(const kg_layer *layer, int32_t n_panel, int32_t n_group, int64_t output) {
-    const int64_t depth = (layer->n_in + n_group - 1) / n_group;
-    const int64_t index = output / KG_LANES, first = index / n_panel * n_panel;
-    const int64_t width = layer->n_blocks - first < n_panel ? layer->n_blocks - first : n_panel;
-    const places p = {(first * depth + index - first) * KG_LANES + output % KG_LANES, width * KG_LANES};
-    return p;
+static float *pack(block *b, const kg_layer *layer, const kg_kernels *kernels, const kg_tensor *t) {
+    const uint64_t n = (uint64_t)layer->n_blocks * KG_LANES * (uint64_t)layer->n_in;
+    float *packed = piece(b, sizeof(float) * n);
+    if (!packed) return NULL;
+    kg_pack(packed, t->data, layer->n_out, (int64_t)sizeof(float) * layer->n_in, sizeof(float), kernels->n_panel);
+    kg_to_little(packed, n, sizeof(float));
+    return packed;
 }
 
-static float *pack(block *b, const kg_layer *layer, const kg_kernels *kernels, const kg_tensor *t) {
-    float *packed = piece(b, sizeof(float) * (uint64_t)layer->n_blocks * KG_LANES * (uint64_t)layer->n_in);
-    for (int64_t o = 0; packed && o < layer->n_out; o++) {
-        const places to = places_of(layer, kernels->n_panel, 1, o);
-        for (int64_t i = 0; i < layer->n_in; i++)
-            packed[to.start + i * to.step] = f32_at(t, (uint64_t)(o * layer->n_in + i));
-    }
-    return packed;
+static int32_t sum(const int8_t *weight, int32_t n) {
+    int32_t found = 0;
+    for (int32_t i = 0; i < n; i++) found += weight[i];
+    return found;
 }
 
 /* Weights, and what the shift of the inputs adds to each sum. */
@@ -75,19 +69,17 @@ static void pack8(block *b, kg_layer *layer, const kg_kernels *kernels, const kg
     const int8_t *weight = (const int8_t *)t->data;
     layer->offset8 = piece(b, sizeof(int32_t) * KG_LANES * (uint64_t)layer->n_blocks);
     layer->weight8 = piece(b, KG_LANES * (uint64_t)(layer->n_blocks * depth * group));
-    for (int64_t o = 0; layer->weight8 && o < layer->n_out; o++, weight += layer->n_in) {
-        const places to = places_of(layer, kernels->n_panel, kernels->n_group, o);
-        for (int64_t i = 0; i < layer->n_in; i++) {
-            layer->weight8[(to.start + i / group * to.step) * group + i % group] = weight[i];
-            layer->offset8[o] -= layer->shift8 * weight[i];
-        }
-    }
+    if (!layer->weight8) return;
+    kg_pack(layer->weight8, t->data, layer->n_out, layer->n_in, group, kernels->n_panel);
+    for (int32_t o = 0; o < layer->n_out && layer->shift8; o++, weight += layer->n_in)
+        layer->offset8[o] = -layer->shift8 * sum(weight, layer->n_in);
 }
 
 static double *scaler_rows(block *b, const kg_tensor *t, int64_t n_padded) {
+    const uint64_t width = t->dims[1];
     double *array = piece(b, sizeof(double) * t->dims[0] * (uint64_t)n_padded);
-    for (uint64_t i = 0; array && i < t->n; i++)
-        array[(int64_t)(i / t->dims[1]) * n_padded + (int64_t)(i % t->dims[1])] = f64_at(t, i);
+    for (uint64_t row = 0; array && row < t->dims[0]; row++)
+        kg_copy(array + row * (uint64_t)n_padded, t->data + sizeof(double) * row * width, width, sizeof(double));
     return array;
 }
 
@@ -112,7 +104,7 @@ static void copy_layer(block *b, kg_model *m, const kg_contents *f, int32_t l) {
     layer->scale_limit = f->n_limits ? f->limits[l] : FLT_MAX;
     for (uint32_t p = 0; p < f->n_programs; p++) {
         const kg_read_layer *from = &f->programs[p].layers[l];
-        const int64_t n_out = padded(layer->n_out);
+        const int64_t n_out = kg_padded(layer->n_out);
         if (f->programs[p].precision == KG_PRECISION_FP32) {
             layer->weight = pack(b, layer, m->kernels, from->weight);
             layer->bias = floats(b, from->bias, n_out);
@@ -140,7 +132,11 @@ static void copy_head(block *b, kg_model *m, const kg_read_program *p) {
     m->head = (int32_t)p->head, m->k = (int32_t)p->k, m->min_present = (int32_t)p->min_present;
     m->residual_weight = floats(b, p->score[0], m->n_padded);
     m->expected = piece(b, sizeof(double) * (uint64_t)m->n_padded);
-    for (uint64_t i = 0; m->expected && i < p->score[1]->n; i++) m->expected[i] = f32_at(p->score[1], i);
+    for (uint64_t i = 0; m->expected && i < p->score[1]->n; i++) {
+        float expected;
+        kg_copy(&expected, p->score[1]->data + sizeof expected * i, 1, sizeof expected);
+        m->expected[i] = expected;
+    }
     m->gain = floats(b, p->score[2], m->n_tests + 1);
     m->offset = floats(b, p->score[3], m->n_tests + 1);
     m->zeros = piece(b, sizeof(float) * (uint64_t)m->n_padded);
@@ -150,18 +146,15 @@ static void copy_head(block *b, kg_model *m, const kg_read_program *p) {
 static double sum_of_tests(const double *t, int32_t n) {
     double lane[KG_LANES] = {0};
     for (int32_t i = 0; i < n; i++) lane[i % KG_LANES] += t[i];
-    for (int32_t half = KG_LANES / 2; half; half /= 2)
-        for (int32_t l = 0; l < half; l++) lane[l] += lane[l + half];
-    return lane[0];
+    return kg_sum_of_double_lanes(lane);
 }
 
 /* Every array of the model, once to count and once to copy. */
 static void copy_all(block *b, kg_model *m, const kg_contents *f) {
     const kg_read_program *p = &f->programs[0];
     m->n_groups = (int32_t)p->groups->n;
-    m->groups = piece(b, 4 * p->groups->n);
-    for (uint64_t i = 0; m->groups && i < p->groups->n; i++)
-        m->groups[i] = (int32_t)kg_little(p->groups->data + 4 * i, 4);
+    m->groups = piece(b, sizeof *m->groups * p->groups->n);
+    if (m->groups) kg_copy(m->groups, p->groups->data, p->groups->n, sizeof *m->groups);
     m->centre = scaler_rows(b, p->centre, m->n_padded);
     m->inv_scale = scaler_rows(b, p->inv_scale, m->n_padded);
     copy_head(b, m, p);
@@ -173,7 +166,7 @@ static void copy_all(block *b, kg_model *m, const kg_contents *f) {
 
 static void describe(kg_model *m, const kg_file *file, const kg_contents *f) {
     const kg_read_program *p = &f->programs[0];
-    m->n_tests = (int32_t)f->n_tests, m->n_padded = (int32_t)padded(f->n_tests);
+    m->n_tests = (int32_t)f->n_tests, m->n_padded = (int32_t)kg_padded(f->n_tests);
     m->n_layers = p->n_layers, m->latent_layer = p->latent_layer, m->widest = m->n_tests;
     for (int32_t l = 0; l < p->n_layers; l++)
         if ((int32_t)p->layers[l].n_out > m->widest) m->widest = (int32_t)p->layers[l].n_out;
@@ -184,29 +177,34 @@ static void describe(kg_model *m, const kg_file *file, const kg_contents *f) {
     memcpy(m->file_digest, file->file_digest, 32);
 }
 
-static int32_t make(const kg_file *file, const kg_contents *f, const kg_kernels *kernels, kg_model **made) {
+static int32_t too_large(const kg_file *file, uint64_t needed, kg_message message) {
+    return kg_fail(message, KG_ERROR_FORMAT,
+                   "its model takes %llu bytes of memory, expected at most %d times the file's %llu and %d more: too "
+                   "many layers or scalers are a few numbers wide (rule %d of the .kgd format)",
+                   (unsigned long long)needed, MOST_TIMES, (unsigned long long)file->size, AND_BYTES, KG_RULE_COUNTS);
+}
+
+static int32_t make(const kg_file *file, const kg_contents *f, const kg_kernels *kernels, kg_model **made,
+                    kg_message message) {
     kg_model *m = calloc(1, sizeof *m);
-    if (!m) return KG_ERROR_MEMORY;
+    if (!m) return kg_no_memory(message);
+    *made = m;
     block counting = {NULL, 0}, filling = {NULL, 0};
     m->kernels = kernels;
     describe(m, file, f);
     copy_all(&counting, m, f);
-    m->memory = calloc(1, (size_t)counting.used + KG_ALIGN);
-    if (!m->memory) {
-        free(m);
-        return KG_ERROR_MEMORY;
-    }
-    filling.next = (uint8_t *)(((uintptr_t)m->memory + KG_ALIGN - 1) / KG_ALIGN * KG_ALIGN);
+    if (counting.used > MOST_TIMES * file->size + AND_BYTES) return too_large(file, counting.used, message);
+    m->memory = filling.next = kg_pages_take(counting.used);
+    if (!m->memory) return kg_no_memory(message);
     copy_all(&filling, m, f);
-    *made = m;
     return KG_OK;
 }
 
 static int32_t open_verified(const kg_file *file, const kg_kernels *kernels, int skip_golden,
                              kg_model **model, kg_message message) {
     kg_contents *contents = calloc(1, sizeof *contents);
-    int32_t status = contents ? kg_read(file, contents, message) : KG_ERROR_MEMORY;
-    if (status == KG_OK) status = make(file, contents, kernels, model);
+    int32_t status = contents ? kg_read(file, contents, message) : kg_no_memory(message);
+    if (status == KG_OK) status = make(file, contents, kernels, model, message);
     if (status == KG_OK && !skip_golden) status = kg_check_golden(*model, contents, message);
     free(contents);
     if (status != KG_OK) {
@@ -216,28 +214,52 @@ static int32_t open_verified(const kg_file *file, const kg_kernels *kernels, int
     return status;
 }
 
-int32_t kg_open(const void *data, int64_t size, const kg_options *options, kg_model **model, char *message,
+#define HAS(given, member) ((given)->size >= (int64_t)(offsetof(kg_options, member) + sizeof (given)->member))
+
+/* What the host asks for. Hosts compiled with an older header have fewer members, with a newer one more. */
+static int32_t read_options(const kg_options *given, kg_options *options, kg_message message) {
+    kg_options_init(options);
+    if (!given) return KG_OK;
+    if (!HAS(given, size) || given->size > MOST_OPTIONS)
+        return kg_fail(message, KG_ERROR_USE, "options: size is %lld, expected %d: set it with kg_options_init",
+                       (long long)given->size, (int)sizeof *options);
+    for (int64_t i = sizeof *options; i < given->size; i++)
+        if (((const char *)given)[i])
+            return kg_fail(message, KG_ERROR_USE,
+                           "options: byte %d is set, expected zeros from %d on: a newer option than this library has",
+                           (int)i, (int)sizeof *options);
+    if (HAS(given, cpu_path)) options->cpu_path = given->cpu_path;
+    if (HAS(given, skip_golden)) options->skip_golden = given->skip_golden;
+    if (HAS(given, reserved)) options->reserved = given->reserved;
+    if (options->skip_golden >> 1 || options->reserved)
+        return kg_fail(message, KG_ERROR_USE, "options: skip_golden is %d, expected 0 or 1, and reserved %d, expected 0",
+                       (int)options->skip_golden, (int)options->reserved);
+    return KG_OK;
+}
+
+int32_t kg_open(const void *data, int64_t size, const kg_options *given, kg_model **model, char *message,
                 int64_t message_size) {
     const kg_message to = {message, message_size};
+    kg_options options;
     kg_file file;
     if (!model) return kg_fail(to, KG_ERROR_USE, "model is NULL");
     *model = NULL;
     if (!data || size < 0) return kg_fail(to, KG_ERROR_USE, "data is NULL, or size below 0");
-    const char *path = options ? options->path : NULL;
-    const kg_kernels *kernels = kg_choose_kernels(path);
+    int32_t status = read_options(given, &options, to);
+    if (status != KG_OK) return status;
+    const kg_kernels *kernels = kg_choose_kernels(options.cpu_path);
     if (!kernels)
-        return kg_fail(to, KG_ERROR_PATH, "this processor has no path '%s', or the library none", path);
-    int32_t status = kg_file_verify(data, (uint64_t)size, &file, to);
-    if (status == KG_OK) {
-        const kg_control host = kg_control_set(); /* the reader compares floats, and a model has sums of them */
-        status = open_verified(&file, kernels, options ? options->skip_golden : 0, model, to);
-        kg_control_restore(host);
-    }
-    return status == KG_ERROR_MEMORY ? kg_fail(to, status, "no memory left") : status;
+        return kg_fail(to, KG_ERROR_CPU_PATH, "cpu_path is '%s', expected one that kg_cpu_path_name lists and this processor has", options.cpu_path);
+    status = kg_file_verify(data, (uint64_t)size, &file, to);
+    if (status != KG_OK) return status;
+    const kg_control host = kg_control_set(); /* the reader compares floats, and a model has sums of them */
+    status = open_verified(&file, kernels, options.skip_golden, model, to);
+    kg_control_restore(host);
+    return status;
 }
 
 void kg_close(kg_model *model) {
     if (!model) return;
-    free(model->memory);
+    kg_pages_give_back(model->memory);
     free(model);
 }

@@ -72,12 +72,27 @@ typedef struct {
     uint32_t largest; /* bits of the largest |u| */
 } kg_standardised;
 
-/* What a die's residual came to, lane by lane: bits of the largest |z|, sums of z². */
+enum { KG_RANKS = 3 };
+
+/* What a die's residual came to, lane by lane: bits of the largest |z| in descending order, sums of z². */
 typedef struct {
-    _Alignas(KG_ALIGN) int32_t largest_of_lane[KG_LANES];
+    _Alignas(KG_ALIGN) int32_t largest_of_lane[KG_RANKS][KG_LANES];
     float sum_of_lane[KG_LANES];
     uint32_t largest; /* of all lanes */
 } kg_residual;
+
+/*
+ * The residuals of a few dies: z = (u − y) · weight where a test is present, else +0. Rows of u, z and y are
+ * stride floats apart, those of present stride / 16 words.
+ */
+typedef struct {
+    const uint16_t *present;
+    const float *u, *weight;
+    float *z;
+    int64_t stride;
+    kg_residual *found;
+    int is_ranked; /* only the largest are wanted of found, else only the sums */
+} kg_residuals;
 
 /*
  * The kernels of one path. Rows are dies; rows of floats are padded to whole blocks of 16, with anything
@@ -102,16 +117,29 @@ struct kg_kernels {
     /* y = layer(x). */
     void (*dense)(const kg_layer *layer, const float *x, int64_t x_stride, int32_t n_dies, float *y,
                   int64_t y_stride);
-    /* z = (u − y) · weight where a test is present, else +0. z may be u or y. */
-    void (*residual)(const uint16_t *present, const float *u, const float *y, const float *weight,
-                     int32_t n_padded, float *z, kg_residual *found);
-    /* The k largest |z| in descending order, added in that order; z finite, +0 beyond its width, k ≤ n.
+    /* The residual of each die's y, whose stride may be 0. z may be u or y. */
+    void (*residual)(const kg_residuals *of, const float *y, int64_t y_stride, int32_t n_dies, int32_t n_padded);
+    /* dense8 and residual at once, for a linear or relu layer; y is not kept. NULL where it does not pay. */
+    void (*dense8_residual)(const kg_layer *layer, const void *q, int64_t q_stride, const float *s,
+                            int32_t n_dies, const kg_residuals *of);
+    /* Sum of expected, f64 and n_padded long, over the tests present. */
+    double (*sum_of_expected)(const uint16_t *present, const double *expected, int32_t n_padded);
+    /* Of each die the k largest |z| in descending order, added in that order; z is +0 beyond its width, k ≤ n.
        work: 3 · n_padded floats. */
-    float (*sum_of_largest)(const float *z, const kg_residual *found, int32_t n_padded, int32_t k, float *work);
+    void (*sums_of_largest)(const kg_residuals *of, int32_t n_dies, int32_t n_padded, const int32_t *k,
+                            float *work, float *sums);
 };
+
+static inline int64_t kg_padded(int64_t n) { return (n + KG_LANES - 1) / KG_LANES * KG_LANES; }
 
 /* The sum of 16 lanes, in the order of docs/arithmetic.md. Overwrites them. */
 static inline float kg_sum_of_lanes(float lane[KG_LANES]) {
+    for (int32_t half = KG_LANES / 2; half; half /= 2)
+        for (int32_t l = 0; l < half; l++) lane[l] += lane[l + half];
+    return lane[0];
+}
+
+static inline double kg_sum_of_double_lanes(double lane[KG_LANES]) {
     for (int32_t half = KG_LANES / 2; half; half /= 2)
         for (int32_t l = 0; l < half; l++) lane[l] += lane[l + half];
     return lane[0];

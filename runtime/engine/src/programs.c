@@ -96,9 +96,10 @@ static uint32_t n_rows(const reading *r, const operation *op, uint32_t i) {
 /* Every number is above 0; or_zero: or is a zero of either sign. All are finite. */
 static void require_positive(reading *r, const kg_tensor *t, int or_zero, int rule, const char *what) {
     if (r->c.what) return;
-    const int size = t->dtype == KG_F64 ? 8 : 4;
+    const int is_double = t->dtype == KG_F64;
+    const uint64_t sign = is_double ? (uint64_t)1 << 63 : (uint64_t)1 << 31;
     for (uint64_t i = 0; i < t->n; i++) {
-        const uint64_t bits = kg_little(t->data + i * (uint64_t)size, size), sign = (uint64_t)1 << (8 * size - 1);
+        const uint64_t bits = is_double ? kg_little8(t->data + 8 * i) : kg_little4(t->data + 4 * i);
         const int is_zero = (bits & ~sign) == 0;
         if (is_zero ? !or_zero : bits >= sign) kg_wrong(&r->c, rule, what);
     }
@@ -115,7 +116,7 @@ static void check_groups(reading *r, const kg_tensor *t) {
         return;
     }
     for (uint64_t i = 0; i < t->n; i++) {
-        groups[i] = kg_little(t->data + 4 * i, 4);
+        groups[i] = kg_little4(t->data + 4 * i);
         if (i == 0 ? groups[i] != UINT32_MAX : groups[i] > INT32_MAX) kg_wrong(&r->c, KG_RULE_SCALER, what);
     }
     kg_make_heap(groups, (int64_t)t->n);
@@ -160,8 +161,8 @@ static void read_activation(reading *r, kg_read_layer *layer, const operation *o
 }
 
 static void check_int8(reading *r, const kg_read_layer *layer) {
-    for (uint64_t i = 0; !r->c.what && i < layer->weight->n; i++)
-        if (layer->weight->data[i] == 0x80) kg_wrong(&r->c, KG_RULE_INT8, "a weight is -128");
+    if (r->c.what) return;
+    if (memchr(layer->weight->data, 0x80, (size_t)layer->weight->n)) kg_wrong(&r->c, KG_RULE_INT8, "a weight is -128");
     require_positive(r, layer->scale, 0, KG_RULE_INT8, "a weight_scale is not above 0");
 }
 
@@ -202,7 +203,7 @@ static void check_head(reading *r, const kg_read_program *p) {
     require_positive(r, p->score[1], 0, (int)rule, "an expected_square is not above 0");
     require_positive(r, p->score[2], 1, (int)rule, "a present_gain is below 0");
     require_positive(r, p->score[3], 1, (int)rule, "a present_offset is below 0");
-    if (!r->c.what && (kg_little(p->score[3]->data + 4 * (uint64_t)n, 4) & INT32_MAX) != 0)
+    if (!r->c.what && (kg_little4(p->score[3]->data + 4 * (uint64_t)n) & INT32_MAX) != 0)
         kg_wrong(&r->c, (int)rule, "the last present_offset is not 0");
     if (p->min_present < 1 || p->min_present > n) kg_wrong(&r->c, (int)rule, "min_present is not 1 to the number of tests");
     if (p->head == KG_TOPK ? p->k < 1 || p->k > n : p->k != 0)
@@ -291,5 +292,5 @@ int32_t kg_read_programs(const kg_file *file, kg_contents *f, kg_message message
     if (!r.c.what && r.n_used != f->n_tensors)
         kg_wrong(&r.c, KG_RULE_TENSOR_USE, "a tensor is used by no operation");
     const int32_t status = kg_finish(&r.c, KG_PROGRAM, message);
-    return r.has_no_memory ? KG_ERROR_MEMORY : status;
+    return r.has_no_memory ? kg_no_memory(message) : status;
 }

@@ -66,7 +66,7 @@ static int32_t read_points(const kg_file *file, kg_contents *f, kg_message messa
 static void check_scores(kg_cursor *c, const uint8_t *bits, uint32_t n) {
     uint32_t n_scores = 0;
     for (uint32_t i = 0; bits && i < n; i++) {
-        const uint64_t score = kg_little(bits + 4 * i, 4);
+        const uint32_t score = kg_little4(bits + 4 * (uint64_t)i);
         const int is_finite = (score & 0x7f800000u) != 0x7f800000u;
         n_scores += (uint32_t)is_finite;
         if (!is_finite && score != 0x7fc00000u)

@@ -28,15 +28,22 @@ static kg_standardised standardise(const float *values, const double *centre, co
     return found;
 }
 
-static void residual(const uint16_t *present, const float *u, const float *y, const float *weight,
-                     int32_t n_padded, float *z, kg_residual *found) {
+static void residual_row(const kg_residuals *of, int64_t d, const float *y, int32_t n_padded) {
+    const uint16_t *present = of->present + d * (of->stride / KG_LANES);
+    const float *u = of->u + d * of->stride;
+    float *z = of->z + d * of->stride;
+    kg_residual *found = &of->found[d];
     memset(found, 0, sizeof *found);
     for (int32_t i = 0; i < n_padded; i++) {
         const int lane = i % KG_LANES, is_present = present[i / KG_LANES] >> lane & 1;
-        z[i] = is_present ? (u[i] - y[i]) * weight[i] : 0.0f;
+        z[i] = is_present ? (u[i] - y[i]) * of->weight[i] : 0.0f;
         found->sum_of_lane[lane] += z[i] * z[i];
         if (magnitude(z[i]) > found->largest) found->largest = magnitude(z[i]);
     }
+}
+
+static void residual(const kg_residuals *of, const float *y, int64_t y_stride, int32_t n_dies, int32_t n_padded) {
+    for (int32_t d = 0; d < n_dies; d++) residual_row(of, d, y + d * y_stride, n_padded);
 }
 
 static void quantise(const float *x, int32_t n, float inv, int32_t shift, void *q) {
@@ -87,14 +94,17 @@ static void dense(const kg_layer *layer, const float *x, int64_t x_stride, int32
     for (int32_t d = 0; d < n_dies; d++) dense_row(layer, x + d * x_stride, y + d * y_stride);
 }
 
-static float sum_of_largest(const float *z, const kg_residual *found, int32_t n_padded, int32_t k, float *work) {
-    (void)found;
-    uint64_t *heap = (uint64_t *)(void *)work;
-    float sum = 0;
-    for (int32_t i = 0; i < n_padded; i++) heap[i] = magnitude(z[i]);
-    kg_make_heap(heap, n_padded);
-    for (int32_t i = 0; i < k; i++) sum += kg_of_bits((uint32_t)kg_pop(heap, n_padded - i));
-    return sum;
+static double sum_of_expected(const uint16_t *present, const double *expected, int32_t n_padded) {
+    double lane[KG_LANES] = {0};
+    for (int32_t i = 0; i < n_padded; i++)
+        lane[i % KG_LANES] += present[i / KG_LANES] >> i % KG_LANES & 1 ? expected[i] : 0.0;
+    return kg_sum_of_double_lanes(lane);
+}
+
+static void sums_of_largest(const kg_residuals *of, int32_t n_dies, int32_t n_padded, const int32_t *k, float *work,
+                            float *sums) {
+    for (int32_t d = 0; d < n_dies; d++)
+        sums[d] = kg_sum_of_largest(of->z + d * of->stride, n_padded, k[d], (uint64_t *)(void *)work);
 }
 
 const kg_kernels kg_scalar = {
@@ -108,5 +118,6 @@ const kg_kernels kg_scalar = {
     .dense8 = dense8,
     .dense = dense,
     .residual = residual,
-    .sum_of_largest = sum_of_largest,
+    .sum_of_expected = sum_of_expected,
+    .sums_of_largest = sums_of_largest,
 };

@@ -74,7 +74,7 @@ static uint64_t digest_of(const uint8_t *section, key k, uint32_t index) {
     kg_sha256_init(&hash);
     kg_sha256_update(&hash, section + k.at, k.size);
     kg_sha256_final(&hash, digest);
-    return kg_little(digest, 8) >> INDEX_BITS << INDEX_BITS | index;
+    return kg_little8(digest) >> INDEX_BITS << INDEX_BITS | index;
 }
 
 static int is_same(const uint8_t *section, key a, key b) {
@@ -107,8 +107,10 @@ int32_t kg_read_schema(const kg_file *file, kg_contents *contents, kg_message me
     const uint32_t n = kg_count(&c, 1, KG_MAX_WIDTH, LEAST_TEST, "the number of tests is not 1 to 66,000");
     key *keys = malloc(sizeof *keys * n);
     uint64_t *digests = malloc(sizeof *digests * n);
-    int32_t status = KG_ERROR_MEMORY;
-    if (keys && digests) {
+    int32_t status;
+    if (!keys || !digests) {
+        status = kg_no_memory(message);
+    } else {
         contents->n_tests = n;
         for (int i = 0; i < 5; i++) skip_string(&c);
         for (uint32_t i = 0; i < n && !c.what; i++) {

@@ -70,12 +70,13 @@ static void emit(const job *j, const kg_tile *t, int32_t d, const kg_rows *r) {
 
 static int wanted(const job *j) {
     const int needs_score = j->scores || j->precision == KG_PRECISION_VERIFIED;
-    return (j->latent ? KG_WANT_LATENT : 0) | (needs_score ? KG_WANT_SCORE : 0);
+    return (j->latent ? KG_WANT_LATENT : 0) | (j->reconstruction ? KG_WANT_RECONSTRUCTION : 0) |
+           (needs_score ? KG_WANT_SCORE : 0);
 }
 
 static void score_again(const job *j, const int64_t *die, int32_t n, const kg_rows *r) {
     kg_tile t;
-    t.n_dies = 0;
+    t.n_dies = t.n_next = 0;
     for (int32_t i = 0; i < n; i++) kg_tile_add(&t, j->model, j->values, j->group, die[i]);
     kg_tile_run(&t, j->model, KG_PRECISION_FP32, wanted(j), r);
     for (int32_t d = 0; d < n; d++) emit(j, &t, d, r);
@@ -83,8 +84,10 @@ static void score_again(const job *j, const int64_t *die, int32_t n, const kg_ro
 
 static void score_tile(const job *j, int64_t first, waiting *again, const kg_rows *r) {
     const int is_verified = j->precision == KG_PRECISION_VERIFIED;
+    const int64_t left = j->n_dies - first - KG_TILE;
     kg_tile t;
     t.n_dies = 0;
+    t.n_next = left <= 0 ? 0 : left < KG_TILE ? (int32_t)left : KG_TILE;
     for (int64_t die = first; die < j->n_dies && t.n_dies < KG_TILE; die++)
         kg_tile_add(&t, j->model, j->values, j->group, die);
     kg_tile_run(&t, j->model, is_verified ? KG_PRECISION_INT8 : j->precision, wanted(j), r);
@@ -114,6 +117,7 @@ int32_t kg_score(const kg_model *model, int32_t precision, int32_t point, void *
                  const int32_t *group, int64_t n_dies, float *scores, int8_t *verdicts, int8_t *reasons) {
     int32_t status = kg_check_call(model, &precision, point, scratch, values, n_dies);
     if (status == KG_OK && n_dies > 0 && (!scores || !verdicts || !reasons)) status = KG_ERROR_USE;
+    if (status != KG_OK && verdicts && n_dies > 0) memset(verdicts, KG_UNSCORED, (size_t)n_dies);
     if (status != KG_OK || n_dies == 0) return status;
     const job j = {.model = model, .point = &model->points[point], .values = values, .group = group,
                    .n_dies = n_dies, .scores = scores, .verdicts = verdicts, .reasons = reasons,

@@ -15,6 +15,9 @@ typedef struct {
 
 void kg_sha256_init(kg_sha256 *hash);
 void kg_sha256_update(kg_sha256 *hash, const void *data, size_t size);
+/* Both at once, which takes little longer than one where the processor has instructions for it. */
+void kg_sha256_update_two(kg_sha256 *a, const void *data_a, size_t size_a, kg_sha256 *b, const void *data_b,
+                          size_t size_b);
 void kg_sha256_final(kg_sha256 *hash, uint8_t digest[KG_SHA256_SIZE]);
 
 #endif

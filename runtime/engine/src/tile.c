@@ -11,9 +11,7 @@ static const uint32_t SMALLEST = 0x0d800000u;         /* 2^-100 */
 
 enum { N_ROWS = 5, WORK_ROWS = 4, SPREAD = 16, MAX_STEP = 2 }; /* SPREAD: rows of a power of two would share cache sets */
 
-static int64_t padded(int64_t n) { return (n + KG_LANES - 1) / KG_LANES * KG_LANES; }
-
-static int64_t row_width(const kg_model *model) { return padded(model->widest) + SPREAD; }
+static int64_t row_width(const kg_model *model) { return kg_padded(model->widest) + SPREAD; }
 
 int64_t kg_scratch_size(const kg_model *model) {
     if (!model) return 0;
@@ -49,8 +47,16 @@ void kg_tile_add(kg_tile *t, const kg_model *m, const float *values, const int32
     t->scaler[d] = scaler_row(m, group, die) * m->n_padded;
 }
 
+/* A wafer's values come from beyond the second-level cache: those of the next tile are fetched meanwhile. */
+static void fetch(const float *values, int32_t n) {
+#if defined(__GNUC__)
+    for (int32_t i = 0; i < n; i += 16) __builtin_prefetch(values + i, 0, 2);
+#endif
+}
+
 static void standardise(kg_tile *t, const kg_model *m, const kg_rows *r) {
     for (int32_t d = 0; d < t->n_dies; d++) {
+        if (d < t->n_next) fetch(t->values[d] + (int64_t)KG_TILE * m->n_tests, m->n_tests);
         float *u = r->u + d * r->width;
         const kg_standardised found = m->kernels->standardise(t->values[d], m->centre + t->scaler[d],
                                                               m->inv_scale + t->scaler[d], m->n_tests, u,
@@ -68,7 +74,7 @@ static void standardise(kg_tile *t, const kg_model *m, const kg_rows *r) {
 
 /* The int8 input of a layer: each die in units of its own largest magnitude. */
 static void quantise(kg_tile *t, const kg_model *m, const kg_layer *layer, const float *x, const kg_rows *r, float *s) {
-    const int32_t n = (int32_t)padded(layer->n_in);
+    const int32_t n = (int32_t)kg_padded(layer->n_in);
     for (int32_t d = 0; d < t->n_dies; d++) {
         const float a = kg_of_bits(t->largest[d]);
         const int is_zero = t->largest[d] < SMALLEST;
@@ -91,66 +97,92 @@ static void keep_latent(kg_tile *t, const kg_model *m, const float *y, const kg_
     }
 }
 
+static kg_residuals residuals_of(kg_tile *t, const kg_model *m, const float *weight, const float *u, const kg_rows *r) {
+    const kg_residuals of = {.present = r->present, .u = u, .weight = weight, .z = t->z, .stride = r->width,
+                             .found = t->found, .is_ranked = m->head == KG_TOPK};
+    return of;
+}
+
+/* The last layer's outputs need not be kept where only the score is wanted. */
+static int is_fused(const kg_model *m, int32_t l, int wanted) {
+    return m->kernels->dense8_residual && m->head != KG_MAHALANOBIS && l == m->n_layers - 1 && l != m->latent_layer &&
+           m->layers[l].activation <= KG_RELU && (wanted & (KG_WANT_SCORE | KG_WANT_RECONSTRUCTION)) == KG_WANT_SCORE;
+}
+
+static void run_layer8(kg_tile *t, const kg_model *m, int32_t l, int wanted, const float *x, float *y, const kg_rows *r) {
+    const kg_layer *layer = &m->layers[l];
+    float s[KG_TILE];
+    quantise(t, m, layer, x, r, s);
+    if (!is_fused(m, l, wanted)) {
+        m->kernels->dense8(layer, r->q, r->q_stride, s, t->n_dies, y, r->width, t->largest);
+        return;
+    }
+    t->y = NULL, t->z = y;
+    const kg_residuals of = residuals_of(t, m, m->residual_weight, r->u, r);
+    m->kernels->dense8_residual(layer, r->q, r->q_stride, s, t->n_dies, &of);
+}
+
 static void run_layers(kg_tile *t, const kg_model *m, int32_t precision, int wanted, const kg_rows *r) {
     const float *x = r->u;
-    float s[KG_TILE];
     t->y = m->zeros, t->y_stride = 0;
     for (int32_t l = 0; l < m->n_layers; l++) {
-        const kg_layer *layer = &m->layers[l];
         float *y = x == r->a ? r->b : r->a;
-        if (precision == KG_PRECISION_INT8) {
-            quantise(t, m, layer, x, r, s);
-            m->kernels->dense8(layer, r->q, r->q_stride, s, t->n_dies, y, r->width, t->largest);
-        } else {
-            m->kernels->dense(layer, x, r->width, t->n_dies, y, r->width);
-        }
+        t->y = y, t->y_stride = r->width;
+        if (precision == KG_PRECISION_INT8) run_layer8(t, m, l, wanted, x, y, r);
+        else m->kernels->dense(&m->layers[l], x, r->width, t->n_dies, y, r->width);
         if (l == m->latent_layer && wanted & KG_WANT_LATENT) keep_latent(t, m, y, r);
-        t->y = x = y, t->y_stride = r->width;
+        x = y;
     }
-    t->z = x == r->a ? r->b : r->a;
+    if (t->y) t->z = x == r->a ? r->b : r->a;
 }
 
 /* u − y in units of the tests' own spread; for mahalanobis without the part that lies in a few directions. */
 static void find_residuals(kg_tile *t, const kg_model *m, const kg_rows *r) {
-    const int64_t words = r->width / KG_LANES;
-    for (int32_t d = 0; d < t->n_dies; d++)
-        m->kernels->residual(r->present + d * words, r->u + d * r->width, t->y + d * t->y_stride, m->residual_weight,
-                             m->n_padded, t->z + d * r->width, &t->found[d]);
+    const kg_residuals of = residuals_of(t, m, m->residual_weight, r->u, r);
+    if (t->y) m->kernels->residual(&of, t->y, t->y_stride, t->n_dies, m->n_padded);
     if (m->head != KG_MAHALANOBIS) return;
     m->kernels->dense(&m->project, t->z, r->width, t->n_dies, r->u, r->width);
     m->kernels->dense(&m->subtract, r->u, r->width, t->n_dies, r->c, r->width);
-    for (int32_t d = 0; d < t->n_dies; d++) {
-        float *z = t->z + d * r->width;
-        m->kernels->residual(r->present + d * words, z, r->c + d * r->width, m->ones, m->n_padded, z, &t->found[d]);
-    }
+    const kg_residuals rest = residuals_of(t, m, m->ones, t->z, r);
+    m->kernels->residual(&rest, r->c, r->width, t->n_dies, m->n_padded);
 }
 
 /* F / (n · E): what a complete die's sum would be, on average, over that of the tests present. */
-static float expected_gain(const kg_model *m, const float *values, int32_t n_present) {
-    double lane[KG_LANES] = {0}, sum = m->expected_sum;
-    if (n_present < m->n_tests) {
-        for (int32_t j = 0; j < m->n_tests; j++) lane[j % KG_LANES] += values[j] == values[j] ? m->expected[j] : 0.0;
-        for (int32_t half = KG_LANES / 2; half; half /= 2)
-            for (int32_t l = 0; l < half; l++) lane[l] += lane[l + half];
-        sum = lane[0];
-    }
+static float expected_gain(const kg_tile *t, int32_t d, const kg_model *m, const kg_rows *r) {
+    const uint16_t *present = r->present + d * (r->width / KG_LANES);
+    const double sum = t->n_present[d] == m->n_tests ? m->expected_sum
+                                                     : m->kernels->sum_of_expected(present, m->expected, m->n_padded);
     return (float)(m->expected_sum / ((double)m->n_tests * sum));
 }
 
-static float head_score(kg_tile *t, int32_t d, const kg_model *m, const float *z, float *work) {
-    kg_residual *found = &t->found[d];
-    if (m->head != KG_TOPK)
-        return kg_sum_of_lanes(found->sum_of_lane) * expected_gain(m, t->values[d], t->n_present[d]);
-    const int32_t n_present = t->n_present[d], k = m->k < n_present ? m->k : n_present;
-    const float sum = m->kernels->sum_of_largest(z, found, m->n_padded, k, work);
-    return sum * m->gain[n_present] + m->offset[n_present];
+static int has_score(const kg_tile *t, int32_t d, const kg_model *m) {
+    return t->is_evaluable[d] && t->is_finite[d] && t->found[d].largest < NOT_FINITE && t->n_present[d] >= m->min_present;
 }
 
-static float score_die(kg_tile *t, int32_t d, const kg_model *m, const kg_rows *r) {
-    if (!t->is_evaluable[d] || !t->is_finite[d]) t->found[d].largest = NOT_FINITE;
-    if (t->found[d].largest >= NOT_FINITE || t->n_present[d] < m->min_present) return kg_of_bits(QUIET_NAN);
-    const float score = head_score(t, d, m, t->z + d * r->width, r->work);
-    return (kg_bits(score) & NOT_FINITE) == NOT_FINITE ? kg_of_bits(QUIET_NAN) : score;
+static void score_largest(kg_tile *t, const kg_model *m, const kg_rows *r) {
+    const kg_residuals of = residuals_of(t, m, NULL, NULL, r);
+    int32_t k[KG_TILE];
+    for (int32_t d = 0; d < t->n_dies; d++) {
+        const int32_t most = m->k < t->n_present[d] ? m->k : t->n_present[d];
+        k[d] = has_score(t, d, m) ? most : 0;
+    }
+    m->kernels->sums_of_largest(&of, t->n_dies, m->n_padded, k, r->work, t->score);
+    for (int32_t d = 0; d < t->n_dies; d++)
+        t->score[d] = t->score[d] * m->gain[t->n_present[d]] + m->offset[t->n_present[d]];
+}
+
+static void score_sums(kg_tile *t, const kg_model *m, const kg_rows *r) {
+    for (int32_t d = 0; d < t->n_dies; d++)
+        t->score[d] = kg_sum_of_lanes(t->found[d].sum_of_lane) * expected_gain(t, d, m, r);
+}
+
+static void score(kg_tile *t, const kg_model *m, const kg_rows *r) {
+    if (m->head == KG_TOPK) score_largest(t, m, r);
+    else score_sums(t, m, r);
+    for (int32_t d = 0; d < t->n_dies; d++) {
+        if (!t->is_evaluable[d] || !t->is_finite[d]) t->found[d].largest = NOT_FINITE;
+        if (!has_score(t, d, m) || (kg_bits(t->score[d]) & NOT_FINITE) == NOT_FINITE) t->score[d] = kg_of_bits(QUIET_NAN);
+    }
 }
 
 void kg_tile_run(kg_tile *t, const kg_model *m, int32_t precision, int wanted, const kg_rows *r) {
@@ -158,7 +190,7 @@ void kg_tile_run(kg_tile *t, const kg_model *m, int32_t precision, int wanted, c
     run_layers(t, m, precision, wanted, r);
     if (!(wanted & KG_WANT_SCORE)) return;
     find_residuals(t, m, r);
-    for (int32_t d = 0; d < t->n_dies; d++) t->score[d] = score_die(t, d, m, r);
+    score(t, m, r);
 }
 
 int kg_is_rescored(const kg_tile *t, int32_t d, const kg_model *m, const kg_operating_point *point) {

@@ -23,6 +23,7 @@ typedef struct {
  */
 typedef struct {
     int32_t n_dies;
+    int32_t n_next; /* dies of the batch a whole tile further on, which lie behind these */
     int64_t die[KG_TILE];
     const float *values[KG_TILE];
     int64_t scaler[KG_TILE];
@@ -34,12 +35,12 @@ typedef struct {
     uint8_t is_latent_finite[KG_TILE];
     uint8_t is_beyond[KG_TILE];       /* an int8 layer's input exceeded its limit */
     float score[KG_TILE];
-    const float *y;
+    const float *y; /* NULL if it went into z at once */
     float *z;
     int64_t y_stride;
 } kg_tile;
 
-enum { KG_WANT_LATENT = 1, KG_WANT_SCORE = 2 };
+enum { KG_WANT_LATENT = 1, KG_WANT_SCORE = 2, KG_WANT_RECONSTRUCTION = 4 };
 
 kg_rows kg_cut(const kg_model *model, void *scratch);
 

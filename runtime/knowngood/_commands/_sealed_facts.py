@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from knowngood._model_file import ModelFile
     from knowngood._sealed import SealedModel
@@ -18,6 +20,7 @@ def sealed_facts(model: ModelFile, sealed: SealedModel) -> dict[str, Any]:
     listing = list_contents(model.data)
     return {
         "certificate": bool(sealed.certificate),
+        "cpu_paths": _cpu_paths(),
         "sections": dict(listing.section_bytes),
         "programs": {precision: list(lines) for precision, lines in listing.operations.items()},
         "thresholds": {p: [asdict(point) for point in sealed.points[p]] for p in sealed.points},
@@ -29,6 +32,17 @@ def sealed_facts(model: ModelFile, sealed: SealedModel) -> dict[str, Any]:
             "reconstruction_sha256": golden_digests(sealed),
         },
     }
+
+
+def _cpu_paths() -> list[str]:
+    """What this machine can run the file on; nothing where the compiled engine is not installed."""
+    from knowngood._errors import MissingExtraError
+    from knowngood.engines import cpu_paths
+
+    try:
+        return list(cpu_paths())
+    except MissingExtraError:  # whoever scores with it is told why
+        return []
 
 
 def _golden_scores(sealed: SealedModel) -> dict[str, list[str]]:
@@ -45,6 +59,7 @@ def golden_digests(sealed: SealedModel) -> dict[str, str]:
 def sealed_lines(facts: dict[str, Any]) -> Iterable[str]:
     """The same for people, less the thresholds that every model's lines have."""
     sizes = ", ".join(f"{name} {n:,}" for name, n in facts["sections"].items())
+    yield f"  cpu paths   {', '.join(facts['cpu_paths']) or 'none without engine native'}"
     yield f"  sections    {sizes} bytes"
     yield f"  golden      {facts['golden']['n_dies']} dies"
     for precision, digest in facts["golden"]["reconstruction_sha256"].items():
@@ -60,9 +75,14 @@ def sealed_lines(facts: dict[str, Any]) -> Iterable[str]:
         yield "  bands       int8 scores that are scored again in fp32: " + ", ".join(
             f"{band['lo']:.6g} to {band['hi']:.6g}" for band in facts["bands"]
         )
-        limits = ", ".join(f"{limit:.4g}" for limit in facts["scale_limits"])
-        yield f"  limits      largest inputs of the layers for which bands hold: {limits}"
+        limits = ", ".join(_describe_limit(limit) for limit in facts["scale_limits"])
+        yield f"  limits      inputs of layers above which a die is scored again in fp32: {limits}"
     for precision, operations in facts["programs"].items():
         yield f"  program     {precision}"
         for operation in operations:
             yield f"                {operation}"
+
+
+def _describe_limit(limit: float) -> str:
+    """The largest float32 limits nothing."""
+    return "none" if limit >= np.finfo(np.float32).max else f"{limit:.4g}"

@@ -1,70 +1,113 @@
-"""``knowngood bench``: what one call costs on this device, median and tail."""
+"""``knowngood bench``: what one call costs on this computer, to the tail, and why."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import itertools
 import json
-import math
-import platform
-from typing import Any
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .._bench import (
-    BATCHES,
-    Latency,
-    latency_table,
-    made_up_dies,
-    processor,
-    time_contestants,
-)
 from .._errors import UsageError
 from ._outputs import check_output
+from ._printing import print_lines
 from ._protocol import Command
+
+if TYPE_CHECKING:
+    from .._scorer import Scorer
+    from ..latency import BenchPlan
+
+STDOUT = "-"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", nargs="+", help=".kgd, .onnx or .tflite; several are timed in turn"
     )
-    parser.add_argument("--batches", default=",".join(map(str, BATCHES)), help="dies per call")
-    parser.add_argument("--engine", help="engine to run the models on (default: by suffix)")
-    parser.add_argument("--precision", help="of a .kgd: verified, int8 or fp32")
-    parser.add_argument("--seconds", type=float, default=1.0, help="per model and batch size")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
-    parser.add_argument("--quiet", action="store_true", help="print nothing; for use with --json")
+    _configure_calls(parser)
+    _configure_engines(parser)
+    parser.add_argument("--json", metavar="FILE", help="also write the figures; - prints only them")
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print nothing: the figures go to --json, which it needs",
+    )
+
+
+def _configure_calls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batches",
+        default="1,4,16,64,1000",
+        metavar="N,N",
+        help="dies per call, each up to 100,000 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="per model, batch and condition, up to 3,600 (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--cold", action="store_true", help="also time calls that find the caches displaced"
+    )
+    parser.add_argument(
+        "--idle-ms", type=float, metavar="MS", help="also time calls after idling so long"
+    )
+    parser.add_argument("--core", type=int, metavar="N", help="bind to this core (Linux)")
+    parser.add_argument("--realtime", action="store_true", help="run under SCHED_FIFO (Linux)")
+
+
+def _configure_engines(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", metavar="NAME,NAME", help="engines to run the models on (default: by suffix)"
+    )
+    parser.add_argument(
+        "--precision", metavar="NAME,NAME", help="of a .kgd: verified, int8, fp32 (default: first)"
+    )
+    parser.add_argument(
+        "--cpu-path",
+        metavar="NAME,NAME",
+        help="of engine native, the others have none (default: the fastest)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from .. import __version__, load
-    from .._atomic import write_bytes
+    from ..latency._placement import placed
+    from ..latency._run import run_plan
 
-    batches = parse_batches(arguments.batches)
-    _check_seconds(arguments.seconds)
-    if arguments.json:
-        check_output(arguments.json, arguments.model)
-    scorers = {
-        str(path): load(
-            path, engine=arguments.engine, precision=arguments.precision, extrapolate=True
-        )
-        for path in arguments.model
-    }
-    widths = {s.schema.n_tests for s in scorers.values()}
-    if len(widths) > 1:
-        raise UsageError(f"the models take different numbers of tests {sorted(widths)}")
-    first = next(iter(scorers.values()))
-    values = made_up_dies(first.screen, max(batches))
-    contestants = {
-        f"{path} [{s.precision}, {s.engine_name} {s.engine_version}]": s.score
-        for path, s in scorers.items()
-    }
-    latencies = time_contestants(contestants, values, batches, seconds=arguments.seconds)
-    if arguments.json:
-        record = bench_record(latencies, __version__)
-        write_bytes(arguments.json, (json.dumps(record, indent=1) + "\n").encode())
-    if not arguments.quiet:
-        print(f"whole job, raw values in, verdicts out; one thread; µs per call; {processor()}")
-        print(latency_table(latencies))
+    plan = _plan(arguments)
+    _check_outputs(arguments)
+    contestants = _contestants(arguments)
+    # models are loaded where they are timed, so that their weights lie in that core's memory
+    with placed(plan.core, realtime=plan.realtime):
+        result = run_plan(list(_scorers(arguments.cpu_path, contestants)), plan, _say(arguments))
+    _write(arguments.json, result.to_json())
+    if not arguments.quiet and arguments.json != STDOUT:
+        print_lines(str(result).splitlines())
     return 0
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    if arguments.quiet and arguments.json is None:
+        raise UsageError("--quiet prints nothing: give --json FILE too, or leave --quiet out")
+    if arguments.json not in (None, STDOUT):
+        check_output(arguments.json, arguments.model)
+
+
+def _plan(arguments: argparse.Namespace) -> BenchPlan:
+    from ..latency import BenchPlan
+
+    return BenchPlan(
+        batches=parse_batches(arguments.batches),
+        seconds=arguments.seconds,
+        cold=arguments.cold,
+        idle_ms=arguments.idle_ms,
+        core=arguments.core,
+        realtime=arguments.realtime,
+    )
 
 
 def parse_batches(text: str) -> tuple[int, ...]:
@@ -77,21 +120,74 @@ def parse_batches(text: str) -> tuple[int, ...]:
     return batches
 
 
-def _check_seconds(seconds: float) -> None:
-    if not 0 < seconds < math.inf:
-        raise UsageError(f"--seconds takes a time above 0, found {seconds:g}")
+def _contestants(arguments: argparse.Namespace) -> list[tuple[str, str | None, str | None]]:
+    """Each model in each engine and precision asked for.
+
+    Raises:
+        UsageError: something is listed twice, or an option lists nothing.
+    """
+    from ..latency._plan import refuse_repeated
+
+    refuse_repeated("the list of models", [Path(model).resolve() for model in arguments.model])
+    engines = _choices("--engine", arguments.engine)
+    precisions = _choices("--precision", arguments.precision)
+    return list(itertools.product(arguments.model, engines, precisions))
 
 
-def bench_record(latencies: list[Latency], version: str) -> dict[str, Any]:
-    return {
-        "processor": processor(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "knowngood": version,
-        "latency_us": [
-            {**dataclasses.asdict(item), "us_per_die": item.us_per_die} for item in latencies
-        ],
-    }
+def _choices(option: str, text: str | None) -> Sequence[str | None]:
+    """What an option lists; one None where it is not given."""
+    from ..latency._plan import refuse_repeated
+
+    if text is None:
+        return [None]
+    names = text.split(",")
+    if not all(names):
+        raise UsageError(f"{option} takes names with commas between, found {text!r}")
+    refuse_repeated(option, names)
+    return names
 
 
-command = Command("bench", "time a model on this device: median and tail", configure, run)
+def _scorers(
+    cpu_path: str | None, contestants: Sequence[tuple[str, str | None, str | None]]
+) -> Iterator[Scorer]:
+    """Each contestant, and in engine native on each path asked for."""
+    from .. import load
+
+    paths = _choices("--cpu-path", cpu_path)
+    are_native = [_is_native(model, engine) for model, engine, _ in contestants]
+    if cpu_path is not None and not any(are_native):
+        raise UsageError(
+            f"--cpu-path {cpu_path}: only engine native has paths to choose from, and nothing here "
+            "runs on it; leave the option out"
+        )
+    for (model, engine, precision), is_native in zip(contestants, are_native, strict=True):
+        for path in paths if is_native else [None]:
+            yield load(model, engine=engine, precision=precision, extrapolate=True, cpu_path=path)
+
+
+def _is_native(model: str, engine: str | None) -> bool:
+    """Whether ``load`` takes the native engine."""
+    from .._model_file import read_model
+    from ..engines import engines_for
+
+    return (engine or engines_for(read_model(model).kind)[0]) == "native"
+
+
+def _say(arguments: argparse.Namespace) -> Any:
+    """Tells a terminal what is timed; nothing where nobody watches."""
+    if arguments.quiet or not sys.stderr.isatty():
+        return lambda _: None
+    return lambda text: print(f"timing {text}", file=sys.stderr)
+
+
+def _write(destination: str | None, record: dict[str, Any]) -> None:
+    from .._atomic import write_bytes
+
+    text = json.dumps(record, indent=1, allow_nan=False)
+    if destination == STDOUT:
+        print(text)
+    elif destination is not None:
+        write_bytes(destination, f"{text}\n".encode())
+
+
+command = Command("bench", "time a model on this computer, to the tail", configure, run)

@@ -50,9 +50,10 @@ def _holds_model(path: Path) -> bool:
 
 def _model_facts(path: Path) -> dict[str, Any]:
     from knowngood._model_file import read_model
-    from knowngood.engines import engines_for
+    from knowngood.engines import engines_for, why_not_here
 
     model = read_model(path)
+    engines = engines_for(model.kind)
     manifest, screen = model.manifest, model.manifest.screen
     return {
         "file": str(path),
@@ -65,7 +66,8 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "precisions": list(model.precisions),
         "certificate": False,
         "widths": list(manifest.widths),
-        "engines": list(engines_for(model.kind)),
+        "engines": list(engines),
+        "engines_missing": {name: why for name in engines if (why := why_not_here(name))},
         "schema_digest": screen.schema.digest,
         "schema": screen.schema.to_json(),
         "groups": screen.scaler.groups[1:].tolist(),
@@ -98,7 +100,7 @@ def _model_lines(facts: dict[str, Any]) -> Iterable[str]:
     if facts["kind"] == "kgd":
         yield f"  model_id    {facts['model_id']}"
         yield f"  precisions  {', '.join(facts['precisions'])}"
-    yield f"  engines     {', '.join(facts['engines'])}"
+    yield from _engine_lines(facts["engines"], facts["engines_missing"])
     yield f"  widths      {'-'.join(str(width) for width in facts['widths'])}"
     yield f"  tests       {len(schema['tests'])}, schema {facts['schema_digest'][:12]}"
     yield f"  made for    {purpose or 'not said'}"
@@ -120,13 +122,25 @@ def _describe_form(facts: dict[str, Any]) -> str:
     return f"{facts['detector']} {facts['precision']}, .{facts['kind']}"
 
 
+def _engine_lines(engines: list[str], missing: dict[str, str]) -> Iterable[str]:
+    here = ", ".join(name for name in engines if name not in missing)
+    yield f"  engines     {here or 'none that runs it on this machine'}"
+    for name, why in missing.items():
+        yield f"              {name} {why}"
+
+
 def _describe_k(head: dict[str, Any]) -> str:
     return f" (k = {head['k']})" if head["k"] else ""
 
 
 def _describe_point(point: dict[str, Any], default_fpr: float) -> str:
+    is_default = np.isclose(point["fpr"], default_fpr)
     marks = [] if point["supported"] else ["unsupported"]
-    marks += ["default"] if np.isclose(point["fpr"], default_fpr) else []
+    marks += ["default"] if is_default else []
+    if is_default and not point["supported"]:
+        marks[-1] += (
+            ": refused unless asked for by extrapolate=True (--extrapolate); or fpr= (--fpr)"
+        )
     return (
         f"{point['fpr']:7.2%}: score ≤ {point['threshold']:.6g} passes "
         f"({point['low']:.4g} to {point['high']:.4g}, {point['n_dies']:,} dies)"

@@ -32,7 +32,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extrapolate", action="store_true", help="take a threshold that too few dies support"
     )
-    parser.add_argument("--engine", metavar="NAME", help="reference, onnxruntime, litert or tflite")
+    parser.add_argument(
+        "--engine", metavar="NAME", help="native, reference, onnxruntime, litert or tflite"
+    )
+    parser.add_argument(
+        "--cpu-path", metavar="NAME", help="kernels of the native engine; inspect MODEL lists them"
+    )
     parser.add_argument(
         "--precision",
         metavar="P",
@@ -55,7 +60,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from knowngood._scorer import load
+    from knowngood._opening import load
     from knowngood._verdict_table import check_suffix, write_verdicts
 
     check_suffix(args.output)
@@ -66,6 +71,7 @@ def _run(args: argparse.Namespace) -> int:
         precision=args.precision,
         fpr=args.fpr,
         extrapolate=args.extrapolate,
+        cpu_path=args.cpu_path,
     )
     results = [_score_one(scorer, path, args) for path in args.inputs]
     record = write_verdicts(args.output, results, inputs=args.inputs, good_if=args.good_if)
@@ -98,7 +104,7 @@ def _summarise(scorer: Scorer, results: Sequence[LotResult], output: str) -> str
     counts = tally(results)
     lines = [
         f"model     {scorer.path} ({scorer.manifest.detector} {scorer.precision}, "
-        f"{scorer.engine_name} {scorer.engine_version}, {scorer.model_id[:12]})",
+        f"{_describe_engine(scorer)}, {scorer.model_id[:12]})",
         f"passes    score ≤ {scorer.threshold:.6g}, nominal yield loss {scorer.fpr:.2%}",
         f"dies      {counts['dies']:,} in {len(results)} "
         f"{'lot' if len(results) == 1 else 'lots'}: {_list_counts(counts['dispositions'])}",
@@ -113,6 +119,11 @@ def _summarise(scorer: Scorer, results: Sequence[LotResult], output: str) -> str
         lines += [f"odd       {source}: {odd}" for odd in result.lot.facts.odd]
     lines.append(f"written   {output}, {output}.run.json")
     return "\n".join(lines)
+
+
+def _describe_engine(scorer: Scorer) -> str:
+    path = f" {scorer.cpu_path}" if scorer.cpu_path else ""
+    return f"{scorer.engine_name} {scorer.engine_version}{path}"
 
 
 def _list_counts(counts: dict[str, int]) -> str:

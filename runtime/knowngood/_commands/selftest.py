@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .kgd, .onnx or .tflite")
-    parser.add_argument("--engine", metavar="NAME", help="reference, onnxruntime, litert or tflite")
+    parser.add_argument(
+        "--engine", metavar="NAME", help="native, reference, onnxruntime, litert or tflite"
+    )
+    parser.add_argument(
+        "--cpu-path", metavar="NAME", help="kernels of the native engine; inspect MODEL lists them"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="print nothing; the exit code says it")
 
@@ -28,7 +33,7 @@ def _run(args: argparse.Namespace) -> int:
     model = read_model(args.model)
     run = _behaviour if model.sealed is None else _golden
     facts = {"file": args.model, "kind": model.kind, "model_id": model.model_id}
-    facts |= run(model, args.engine)
+    facts |= run(model, args.engine, args.cpu_path)
     if args.json:
         print(json.dumps(facts, allow_nan=False))
     elif not args.quiet:
@@ -36,14 +41,16 @@ def _run(args: argparse.Namespace) -> int:
     return 0 if facts["passed"] else 1
 
 
-def _golden(model: ModelFile, engine: str | None) -> dict[str, Any]:
+def _golden(model: ModelFile, name: str | None, cpu_path: str | None) -> dict[str, Any]:
     """Every golden die in every precision of the file, bit for bit."""
     from knowngood._golden import check_golden
-    from knowngood.engines import open_engine
+    from knowngood.engines import JudgingEngine, open_engine
 
-    report = check_golden(model, open_engine(model, engine))
+    engine = open_engine(model, name, cpu_path=cpu_path)
+    report = check_golden(model, engine)
     return {
         "engine": report.engine,
+        "cpu_path": engine.cpu_path if isinstance(engine, JudgingEngine) else None,
         "passed": report.is_equal,
         "golden": [_golden_facts(score) for score in report.scores],
         "reconstructions": [_reconstruction_facts(found) for found in report.reconstructions],
@@ -75,13 +82,15 @@ def _describe(score: float, bits: int) -> str:
     return f"{score:.9g} (0x{bits:08X})"
 
 
-def _behaviour(model: ModelFile, engine: str | None) -> dict[str, Any]:
+def _behaviour(model: ModelFile, engine: str | None, cpu_path: str | None) -> dict[str, Any]:
     """Dies whose verdict is certain: a file without golden dies, an engine without fixed bits."""
     from knowngood._errors import ModelFileError
-    from knowngood._scorer import check_behaviour, open_scorer
+    from knowngood._opening import check_behaviour, open_scorer
 
     fpr = model.manifest.screen.default_fpr
-    scorer = open_scorer(model, engine=engine, fpr=fpr, extrapolate=True, check=False)
+    scorer = open_scorer(
+        model, engine=engine, fpr=fpr, extrapolate=True, check=False, cpu_path=cpu_path
+    )
     name = f"{scorer.engine_name} {scorer.engine_version}"
     try:
         check_behaviour(scorer)
@@ -96,7 +105,8 @@ def _lines(facts: dict[str, Any]) -> Iterable[str]:
     has_golden = "golden" in facts
     what = "self-test" if has_golden else "behaviour"
     note = "" if has_golden else " (this kind of file carries no golden dies)"
-    yield f"{facts['file']}: {what} {outcome}{note}, {facts['engine']}"
+    path = f" {facts['cpu_path']}" if facts.get("cpu_path") else ""
+    yield f"{facts['file']}: {what} {outcome}{note}, {facts['engine']}{path}"
     yield f"  model_id  {facts['model_id']}"
     if "behaviour" in facts:
         yield f"  {facts['behaviour']}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,40 @@ class Engine(GraphEngine, Protocol):
 
     def at(self, fpr: float) -> Engine:
         """The engine for another operating point; itself where no score depends on it."""
+        ...
+
+
+@runtime_checkable
+class JudgingEngine(Engine, Protocol):
+    """An engine that gives verdicts, reasons and contributions itself, those of docs/arithmetic.md.
+
+    Attributes:
+        cpu_path: the kernels that run.
+        pinned_path: the same if the caller asked for it, else None.
+        judge_arrays: ``(values, group, scores, verdicts, reasons)`` in arrays of the caller; None,
+            and nothing written, if it cannot take one of them as it is.
+        judge_and_keep: the same, and a copy of ``values`` as bytes.
+    """
+
+    cpu_path: str
+    pinned_path: str | None
+    judge_arrays: Callable[[Any, Any, Any, Any, Any], int | None]
+    judge_and_keep: Callable[[Any, Any, Any, Any, Any], bytes | None]
+
+    def judge(
+        self, values: NDArray[np.float32], rows: NDArray[np.int32] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8], NDArray[np.int8]]:
+        """Scores, verdicts and reasons, each ``(n_dies,)``."""
+        ...
+
+    def contributions(
+        self, values: NDArray[np.float32], row: int, k: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]]:
+        """Column, weighted residual and expected value of the ``k`` tests with the largest |z|.
+
+        ``values`` is one die, ``(1, n_tests)``, ``row`` its row of the scaler. Fewer than ``k`` are
+        present, or none is if the die is not evaluable.
+        """
         ...
 
 

@@ -18,9 +18,10 @@ from .._errors import KnowngoodError, MissingExtraError, ModelFileError, UsageEr
 from .._judge import LotResult
 from .._manifest import Manifest
 from .._model_file import ModelFile, read_model
+from .._opening import open_scorer
 from .._read_lot import read_lot
 from .._run_record import file_sha256, record_path
-from .._scorer import Scorer, open_scorer
+from .._scorer import Scorer
 from .._verdict_table import VerdictTable, read_verdicts
 from .._verdicts import Reason
 from ._dies import DieRows

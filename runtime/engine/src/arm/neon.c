@@ -2,7 +2,7 @@
  * NEON. int8 inputs are signed bytes, −128 … 127, and weights at most 127: two products, 32,512 at most,
  * are exact in 16 bits.
  */
-#if defined(__aarch64__) && defined(__GNUC__)
+#if defined(__AARCH64EL__) && defined(__GNUC__)
 #define PATH kg_neon
 #define PATH_NAME "neon"
 #define PATH_SUPPORTED always

@@ -9,6 +9,7 @@
 #define MAX_ROWS 6
 #define BLOCKS(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1)
 #define BLOCKS8 BLOCKS
+#define FUSES_RESIDUAL 0
 #define V TARGET __attribute__((always_inline)) static inline
 
 typedef float32x4_t vf;
@@ -37,7 +38,6 @@ V uint32_t v_mask_bits(vm m) {
     return vaddvq_u32(vandq_u32(m, bits));
 }
 
-
 V vm v_mask_of_bits(uint32_t bits) {
     const uint32x4_t own = {1, 2, 4, 8};
     return vtstq_u32(vdupq_n_u32(bits), own);
@@ -52,13 +52,13 @@ V vi v_bits_and(vi a, vi b) { return vandq_s32(a, b); }
 V vi v_bits_xor(vi a, vi b) { return veorq_s32(a, b); }
 V uint32x4_t v_unsigned(vi x) { return vreinterpretq_u32_s32(x); }
 V vi v_max_bits(vi a, vi b) { return vreinterpretq_s32_u32(vmaxq_u32(v_unsigned(a), v_unsigned(b))); }
+V vi v_min_bits(vi a, vi b) { return vreinterpretq_s32_u32(vminq_u32(v_unsigned(a), v_unsigned(b))); }
 V vi v_add_int(vi a, vi b) { return vaddq_s32(a, b); }
 V vi v_shift_to_exponent(vi x) { return vshlq_n_s32(x, 23); }
 V vm v_less_int(vi a, vi b) { return vcltq_s32(a, b); }
 V vi v_count(vi n, vm m) { return vsubq_s32(n, vreinterpretq_s32_u32(m)); }
 V vi v_round(vf x) { return vcvtnq_s32_f32(x); }
 V vf v_from_int(vi x) { return vcvtq_f32_s32(x); }
-V uint32_t v_sum_of(vi x) { return vaddvq_u32(v_unsigned(x)); }
 V uint32_t v_largest_of(vi x) { return vmaxvq_u32(v_unsigned(x)); }
 
 /* The lanes of a mask, one after the other; how many. */
@@ -68,6 +68,16 @@ V int32_t v_append(int32_t *to, vm m, vi x) {
     if (left) v_store_int(lanes, x);
     for (; left; left &= left - 1) to[n++] = lanes[__builtin_ctz(left)];
     return n;
+}
+
+typedef float64x2_t vd;
+#define DOUBLES 2
+V vd vd_zero(void) { return vdupq_n_f64(0); }
+V void vd_store(double *p, vd x) { vst1q_f64(p, x); }
+
+V vd vd_add_kept(vd sum, uint32_t bits, const double *p) {
+    const uint64x2_t own = {1, 2}, kept = vtstq_u64(vdupq_n_u64(bits), own);
+    return vaddq_f64(sum, vreinterpretq_f64_u64(vandq_u64(kept, vreinterpretq_u64_f64(vld1q_f64(p)))));
 }
 
 V float32x2_t standardise2(float64x2_t x, const double *centre, const double *inv_scale) {

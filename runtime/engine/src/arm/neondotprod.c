@@ -1,5 +1,5 @@
 /* NEON with dot products of four signed bytes. */
-#if defined(__aarch64__) && defined(__GNUC__)
+#if defined(__AARCH64EL__) && defined(__GNUC__)
 #define PATH kg_neondotprod
 #define PATH_NAME "neondotprod"
 #define PATH_SUPPORTED kg_cpu_has_dotprod
@@ -21,7 +21,16 @@ V vq v_group(const uint8_t *q) {
 }
 
 V vq v_weights(const int8_t *w) { return vld1q_s8(w); }
-V vi v_dot(vi acc, vq x, vq w) { return vdotq_s32(acc, w, x); }
+
+/* clang before 16 has the intrinsic only where a whole file is compiled for it. */
+V vi v_dot(vi acc, vq x, vq w) {
+#if defined(__clang__)
+    __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(w), "w"(x));
+    return acc;
+#else
+    return vdotq_s32(acc, w, x);
+#endif
+}
 
 #include "../kernels.h"
 #endif

@@ -8,7 +8,7 @@
 #define PATH kg_avx2
 #define PATH_NAME "avx2"
 #define PATH_SUPPORTED kg_cpu_has_avx2
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,fma,popcnt")))
 #define LANES 8
 #define GROUP 2
 #define STEP_SIZE 2
@@ -16,6 +16,7 @@
 #define MAX_ROWS 6
 #define BLOCKS(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1)
 #define BLOCKS8(rows) ((rows) == 1 ? 4 : (rows) == 2 ? 2 : 1)
+#define FUSES_RESIDUAL 0
 #define V TARGET __attribute__((always_inline)) static inline
 
 typedef __m256 vf, vm;
@@ -37,7 +38,6 @@ V vf v_keep(vm m, vf x) { return _mm256_and_ps(m, x); }
 V vf v_at_least(vf floor, vf x) { return _mm256_max_ps(floor, x); }
 V uint32_t v_mask_bits(vm m) { return (uint32_t)_mm256_movemask_ps(m); }
 
-
 V vm v_mask_of_bits(uint32_t bits) {
     const __m256i own = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int32_t)bits), own), own));
@@ -51,6 +51,7 @@ V vf v_of_bits(vi x) { return _mm256_castsi256_ps(x); }
 V vi v_bits_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 V vi v_bits_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 V vi v_max_bits(vi a, vi b) { return _mm256_max_epu32(a, b); }
+V vi v_min_bits(vi a, vi b) { return _mm256_min_epu32(a, b); }
 V vi v_add_int(vi a, vi b) { return _mm256_add_epi32(a, b); }
 V vi v_shift_to_exponent(vi x) { return _mm256_slli_epi32(x, 23); }
 V vm v_less_int(vi a, vi b) { return _mm256_castsi256_ps(_mm256_cmpgt_epi32(b, a)); }
@@ -63,7 +64,6 @@ V vf v_from_int(vi x) { return _mm256_cvtepi32_ps(x); }
     __m128i half = op(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));       \
     half = op(half, _mm_shuffle_epi32(half, 0x4E));                                     \
     return (uint32_t)_mm_cvtsi128_si32(op(half, _mm_shuffle_epi32(half, 0xB1)))
-V uint32_t v_sum_of(vi x) { ACROSS(_mm_add_epi32, x); }
 V uint32_t v_largest_of(vi x) { ACROSS(_mm_max_epu32, x); }
 
 /* The lanes of a mask, one after the other; how many. */
@@ -84,6 +84,17 @@ V vf v_standardise(vf x, const double *centre, const double *inv_scale) {
     const __m128 low = standardise4(_mm256_castps256_ps128(x), centre, inv_scale);
     const __m128 high = standardise4(_mm256_extractf128_ps(x, 1), centre + 4, inv_scale + 4);
     return _mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1);
+}
+
+typedef __m256d vd;
+#define DOUBLES 4
+V vd vd_zero(void) { return _mm256_setzero_pd(); }
+V void vd_store(double *p, vd x) { _mm256_storeu_pd(p, x); }
+
+V vd vd_add_kept(vd sum, uint32_t bits, const double *p) {
+    const __m256i own = _mm256_setr_epi64x(1, 2, 4, 8);
+    const __m256i kept = _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x((int64_t)bits), own), own);
+    return _mm256_add_pd(sum, _mm256_and_pd(_mm256_castsi256_pd(kept), _mm256_loadu_pd(p)));
 }
 
 V vq v_group(const uint8_t *q) {

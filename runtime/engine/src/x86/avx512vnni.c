@@ -16,6 +16,7 @@
 #define MAX_ROWS 6
 #define BLOCKS(rows) ((rows) <= 3 ? 8 : 4)
 #define BLOCKS8 BLOCKS
+#define FUSES_RESIDUAL 1
 #define V TARGET __attribute__((always_inline)) static inline
 
 typedef __m512 vf;
@@ -47,13 +48,13 @@ V vf v_of_bits(vi x) { return _mm512_castsi512_ps(x); }
 V vi v_bits_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 V vi v_bits_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 V vi v_max_bits(vi a, vi b) { return _mm512_max_epu32(a, b); }
+V vi v_min_bits(vi a, vi b) { return _mm512_min_epu32(a, b); }
 V vi v_add_int(vi a, vi b) { return _mm512_add_epi32(a, b); }
 V vi v_shift_to_exponent(vi x) { return _mm512_slli_epi32(x, 23); }
 V vm v_less_int(vi a, vi b) { return _mm512_cmplt_epi32_mask(a, b); }
 V vi v_count(vi n, vm m) { return _mm512_mask_add_epi32(n, m, n, _mm512_set1_epi32(1)); }
 V vi v_round(vf x) { return _mm512_cvtps_epi32(x); }
 V vf v_from_int(vi x) { return _mm512_cvtepi32_ps(x); }
-V uint32_t v_sum_of(vi x) { return (uint32_t)_mm512_reduce_add_epi32(x); }
 V uint32_t v_largest_of(vi x) { return _mm512_reduce_max_epu32(x); }
 
 /* The lanes of a mask, one after the other; how many. May write a whole vector. */
@@ -68,6 +69,12 @@ V vf v_standardise(vf x, const double *centre, const double *inv_scale) {
     high = _mm512_mul_pd(_mm512_sub_pd(high, _mm512_loadu_pd(centre + 8)), _mm512_loadu_pd(inv_scale + 8));
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }
+
+typedef __m512d vd;
+#define DOUBLES 8
+V vd vd_zero(void) { return _mm512_setzero_pd(); }
+V void vd_store(double *p, vd x) { _mm512_storeu_pd(p, x); }
+V vd vd_add_kept(vd sum, uint32_t bits, const double *p) { return _mm512_mask_add_pd(sum, (__mmask8)bits, sum, _mm512_loadu_pd(p)); }
 
 V vq v_group(const uint8_t *q) {
     int32_t four;

@@ -19,6 +19,7 @@
 #define MAX_ROWS 3
 #define BLOCKS(rows) ((rows) == 1 ? 2 : 1)
 #define BLOCKS8 BLOCKS
+#define FUSES_RESIDUAL 0
 #define V TARGET __attribute__((always_inline)) static inline
 
 typedef __m128 vf, vm;
@@ -39,7 +40,6 @@ V vf v_keep(vm m, vf x) { return _mm_and_ps(m, x); }
 V vf v_at_least(vf floor, vf x) { return _mm_max_ps(floor, x); }
 V uint32_t v_mask_bits(vm m) { return (uint32_t)_mm_movemask_ps(m); }
 
-
 V vm v_mask_of_bits(uint32_t bits) {
     const __m128i own = _mm_setr_epi32(1, 2, 4, 8);
     return _mm_castsi128_ps(_mm_cmpeq_epi32(_mm_and_si128(_mm_set1_epi32((int32_t)bits), own), own));
@@ -53,6 +53,7 @@ V vf v_of_bits(vi x) { return _mm_castsi128_ps(x); }
 V vi v_bits_and(vi a, vi b) { return _mm_and_si128(a, b); }
 V vi v_bits_xor(vi a, vi b) { return _mm_xor_si128(a, b); }
 V vi v_max_bits(vi a, vi b) { return _mm_max_epu32(a, b); }
+V vi v_min_bits(vi a, vi b) { return _mm_min_epu32(a, b); }
 V vi v_add_int(vi a, vi b) { return _mm_add_epi32(a, b); }
 V vi v_shift_to_exponent(vi x) { return _mm_slli_epi32(x, 23); }
 V vm v_less_int(vi a, vi b) { return _mm_castsi128_ps(_mm_cmplt_epi32(a, b)); }
@@ -64,7 +65,6 @@ V vf v_from_int(vi x) { return _mm_cvtepi32_ps(x); }
 #define ACROSS(op, x)                                   \
     const __m128i half = op(x, _mm_shuffle_epi32(x, 0x4E)); \
     return (uint32_t)_mm_cvtsi128_si32(op(half, _mm_shuffle_epi32(half, 0xB1)))
-V uint32_t v_sum_of(vi x) { ACROSS(_mm_add_epi32, x); }
 V uint32_t v_largest_of(vi x) { ACROSS(_mm_max_epu32, x); }
 
 /* p + c rounded to odd: what was lost sets the last bit. See fma.h. */
@@ -122,6 +122,17 @@ V __m128 standardise2(__m128 x, const double *centre, const double *inv_scale) {
 V vf v_standardise(vf x, const double *centre, const double *inv_scale) {
     const __m128 high = standardise2(_mm_movehl_ps(x, x), centre + 2, inv_scale + 2);
     return _mm_movelh_ps(standardise2(x, centre, inv_scale), high);
+}
+
+typedef __m128d vd;
+#define DOUBLES 2
+V vd vd_zero(void) { return _mm_setzero_pd(); }
+V void vd_store(double *p, vd x) { _mm_storeu_pd(p, x); }
+
+V vd vd_add_kept(vd sum, uint32_t bits, const double *p) {
+    const __m128i own = _mm_set_epi64x(2, 1);
+    const __m128i kept = _mm_cmpeq_epi64(_mm_and_si128(_mm_set1_epi64x((int64_t)bits), own), own);
+    return _mm_add_pd(sum, _mm_and_pd(_mm_castsi128_pd(kept), _mm_loadu_pd(p)));
 }
 
 V vq v_group(const uint8_t *q) {
