@@ -23,8 +23,6 @@ typedef union {
     uint8_t padding[KG_ALIGN];
 } head;
 
-static const size_t PAGE = 2u << 20;
-
 static uint8_t *aligned(uint8_t *p, size_t to) { return p + (to - (uintptr_t)p % to) % to; }
 
 static void *hand_out(uint8_t *start, size_t offset, size_t mapped) {
@@ -39,6 +37,8 @@ static void *from_heap(size_t size) {
 }
 
 #if defined(__linux__) && defined(MADV_HUGEPAGE) && !defined(KG_SANITIZED_ADDRESSES)
+static const size_t PAGE = 2u << 20;
+
 /* A last page that would be filled by less than half stays small ones. */
 static size_t whole_pages(size_t size) {
     const size_t last = size % PAGE;
