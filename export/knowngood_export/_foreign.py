@@ -24,8 +24,9 @@ from knowngood_quantize.injection import limits_of, standard_defects
 from knowngood_quantize.scaling import fit_scaler
 from knowngood_quantize.thresholds import fit_operating_points
 
+from ._fit import Part
 from ._group_numbers import group_numbers
-from ._trained import CalibrationSet, TrainedModel
+from ._trained import CalibrationSet, Int8Dies, TrainedModel
 from ._versions import versions
 from .torch_layers import layers_from_module
 
@@ -66,7 +67,8 @@ def trained_from_module(
     head = fit_head(network, dies[:half], groups[:half], kind=request.head, k=request.k)
     network = replace(network, screen=replace(screen, head=head))
     calibration = _calibration(schema, dies[half:], groups[half:])
-    return _with_thresholds(network, calibration, half)
+    fitted = Part(dies[:half], groups[:half])
+    return _with_thresholds(network, calibration, Int8Dies.of(fitted, fitted), half)
 
 
 def latent_layer(layers: tuple[Dense, ...]) -> int | None:
@@ -123,7 +125,9 @@ def _calibration(
     return CalibrationSet(good, group, np.concatenate([m.values for m in made]), group[rows])
 
 
-def _with_thresholds(network: Network, dies: CalibrationSet, n_fitted: int) -> TrainedModel:
+def _with_thresholds(
+    network: Network, dies: CalibrationSet, int8_dies: Int8Dies, n_fitted: int
+) -> TrainedModel:
     result = forward(network, dies.good, dies.good_group)
     points = fit_operating_points(result.scores)
     network = replace(network, screen=network.screen.with_operating_points(points))
@@ -141,7 +145,7 @@ def _with_thresholds(network: Network, dies: CalibrationSet, n_fitted: int) -> T
         ),
         notes=_notes(float(np.square(residual).mean()), float(u.var())),
     )
-    return TrainedModel(network, (), dies, provenance, Evaluation())
+    return TrainedModel(network, (), dies, int8_dies, provenance, Evaluation())
 
 
 def _notes(mean_square: float, variance: float) -> tuple[str, ...]:

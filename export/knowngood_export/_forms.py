@@ -146,9 +146,14 @@ class Scores:
 
 
 def score_in_engine(form: Form, data: bytes, dies: CalibrationSet) -> Scores:
-    """Open the file in its own engine and score the calibration dies."""
+    """Open the file in its own engine and score the calibration dies.
+
+    What a ``.kgd`` says of its golden dies is not looked at.
+    """
     model = parse_model(data, Path(form.file_name))
-    engine = open_engine(model)
+    if form.format == "kgd":
+        model = model.in_precision(form.precision)
+    engine = open_engine(model, check=False)
     scaler = model.manifest.screen.scaler
 
     def score(values: NDArray[np.float32], group: NDArray[np.int32]) -> NDArray[np.float32]:

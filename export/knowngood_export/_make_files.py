@@ -13,22 +13,15 @@ from dataclasses import dataclass, replace
 from knowngood._kgd import encode
 from knowngood._manifest import Drift, Manifest
 from knowngood._network import Network, QuantizedNetwork
-from knowngood._sealed import LAYER_PRECISIONS, LayerPrecision, SealedModel, as_one_of
+from knowngood._sealed import LAYER_PRECISIONS, as_one_of
 from knowngood_quantize.int8 import Int8Recipe, quantize
-from knowngood_quantize.sampling import evenly_spaced
 from knowngood_quantize.static_ranges import with_static_ranges
 
 from ._forms import STATIC_PRECISIONS, Form, by_file, score_in_engine
 from ._gates import ExportGates
-from ._judge_forms import Judged, TrainedScores
-from ._sealing import check_sealed, n_bytes_graph, score_in_reference, seal, unsealed
+from ._judge_forms import TrainedScores
+from ._sealing import check_sealed, n_bytes_graph, provisional, seal, unsealed
 from ._trained import TrainedModel
-
-MAX_RANGE_DIES = 8192
-"""Held-out good dies, spread evenly over all, that int8 weights and ranges are fitted on: enough
-for the extremes of each layer, and quickly done."""
-EXACT_GOOD, EXACT_DEFECTIVE = 240, 120
-"""Calibration dies that the fp32 layers of a ``.kgd`` are scored on exactly."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +111,11 @@ def _convert(
     if all(precision == "fp32" for precision in precisions):
         return converted
     started = time.perf_counter()
-    dies = trained.calibration
-    rows = evenly_spaced(len(dies.good), MAX_RANGE_DIES)
-    good, group = dies.good[rows], dies.good_group[rows]
-    int8 = quantize(trained.network, good, group, recipe)
+    dies = trained.int8_dies.rounding
+    int8 = quantize(trained.network, dies.values, dies.group, recipe)
     converted["int8"] = Converted(int8, time.perf_counter() - started)
     if any(precision in STATIC_PRECISIONS for precision in precisions):
-        ranged = with_static_ranges(int8, good, group)
+        ranged = with_static_ranges(int8, dies.values, dies.group)
         of_each = Converted(ranged, time.perf_counter() - started)
         converted |= dict.fromkeys(STATIC_PRECISIONS, of_each)
     return converted
@@ -163,8 +154,13 @@ def _make_sealed(job: Job, forms: tuple[Form, ...]) -> MadeFile:
     """A ``.kgd``, which holds each precision wanted."""
     networks = [job.converted[form.precision].network for form in forms]
     model = unsealed(job.trained, networks, job.reference.fpr)
-    precisions = {form: as_one_of(form.precision, LAYER_PRECISIONS) for form in forms}
-    judged = {p: _judge_exactly(job, form, model, p) for form, p in precisions.items()}
+    data = provisional(model, job.reference.fprs)
+    judged = {
+        as_one_of(form.precision, LAYER_PRECISIONS): job.reference.judge(
+            form, score_in_engine(form, data, job.trained.calibration), job.gates
+        )
+        for form in forms
+    }
     model = seal(model, judged)
     started = time.perf_counter()
     data = encode(model)
@@ -176,13 +172,3 @@ def _make_sealed(job: Job, forms: tuple[Form, ...]) -> MadeFile:
         for form, drift in zip(forms, model.drift, strict=True)
     )
     return MadeFile(name, data, n_bytes_graph(data), made)
-
-
-def _judge_exactly(job: Job, form: Form, model: SealedModel, precision: LayerPrecision) -> Judged:
-    """int8 on every calibration die; fp32, which is slow to compute exactly, on a sample."""
-    reference, dies = job.reference, job.trained.calibration
-    if precision == "int8":
-        return reference.judge(form, score_in_reference(model, precision, dies), job.gates)
-    sample = reference.sample(EXACT_GOOD, EXACT_DEFECTIVE)
-    found = score_in_reference(model, precision, sample.dies(dies))
-    return reference.judge_sample(form, found, sample, job.gates)

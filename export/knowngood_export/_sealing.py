@@ -1,35 +1,30 @@
-"""A trained model as a ``.kgd``: built, scored by the reference engine, sealed, read back.
+"""A trained model as a ``.kgd``: built, scored, sealed, read back.
 
-The file's int8 scores are computed for every calibration die. Its fp32 scores are the exact ones
-of docs/arithmetic.md, which NumPy gives at a few milliseconds a die: a sample is scored, and the
-thresholds are those of float64, a hair above their die and so clear of the last bits.
+Scores are the exact ones of docs/arithmetic.md, from a provisional file in the engine that testers
+run; thresholds are fitted on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from knowngood._errors import UsageError
 from knowngood._golden import golden_dies, require_golden, with_golden
-from knowngood._kgd import list_contents
+from knowngood._kgd import encode, list_contents
 from knowngood._model_file import parse_model
-from knowngood._network import Network, QuantizedDense, QuantizedNetwork
+from knowngood._network import Network, OperatingPoint, QuantizedDense, QuantizedNetwork
 from knowngood._sealed import Golden, LayerPrecision, SealedModel
 from knowngood.engines._reference import ReferenceEngine
 
-from ._forms import Scores, in_batches
 from ._judge_forms import Judged
-from ._trained import CalibrationSet, TrainedModel
+from ._trained import TrainedModel
 
 
 def unsealed(
     trained: TrainedModel, networks: Iterable[Network | QuantizedNetwork], fpr: float
 ) -> SealedModel:
-    """The model as the reference engine scores it; thresholds and golden bits are still empty.
+    """The model to be scored; thresholds and golden bits are still empty.
 
     Raises:
         UsageError: int8 layers with static ranges, which the format does not have.
@@ -60,17 +55,10 @@ def _per_die(network: QuantizedNetwork) -> tuple[QuantizedDense, ...]:
     return network.layers
 
 
-def score_in_reference(
-    model: SealedModel, precision: LayerPrecision, dies: CalibrationSet
-) -> Scores:
-    """Exact scores of calibration dies."""
-    engine, scaler = ReferenceEngine(model, precision), model.screen.scaler
-
-    def score(values: NDArray[np.float32], group: NDArray[np.int32]) -> NDArray[np.float32]:
-        return in_batches(engine.score, values, scaler.rows(group, len(values)))
-
-    good = score(dies.good, dies.good_group)
-    return Scores(engine.name, good, score(dies.defective, dies.defective_group))
+def provisional(model: SealedModel, fprs: Sequence[float]) -> bytes:
+    """A file that scores are taken from, to fit the thresholds on that it does not have yet."""
+    points = tuple(OperatingPoint(fpr, 0.0, 0.0, 0.0, 0, False) for fpr in fprs)
+    return encode(with_golden(replace(model, points=dict.fromkeys(model.layer_precisions, points))))
 
 
 def seal(model: SealedModel, judged: Mapping[LayerPrecision, Judged]) -> SealedModel:

@@ -24,6 +24,9 @@ from knowngood._atomic import write_bytes
 from knowngood._errors import ModelFileError
 from knowngood._manifest import Evaluation, Manifest, Provenance
 from knowngood._network import Activation, Dense, Network
+from knowngood_quantize.sampling import evenly_spaced
+
+from ._fit import Part
 
 _DAMAGE = (
     RuntimeError,
@@ -36,12 +39,14 @@ _DAMAGE = (
     ValueError,
 )
 """What torch and zipfile raise on a file whose bytes were changed."""
-FILE_VERSION = 1
+FILE_VERSION = 2
+MAX_INT8_DIES = 8192
+"""Of a kind: enough for the extremes of each layer, and quickly done."""
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Held-out dies in raw units; thresholds are fitted and drift is measured on them.
+    """Held-out dies in raw units; thresholds are fitted and every form is certified on them.
 
     Attributes:
         good: float32 ``(n_good, n_tests)``, held-out good dies, NaN where a test is missing.
@@ -56,6 +61,28 @@ class CalibrationSet:
     defective_group: NDArray[np.int32]
 
 
+@dataclass(frozen=True, eq=False)
+class Int8Dies:
+    """Good dies that the int8 forms are made with; no threshold and no certificate rests on them.
+
+    Attributes:
+        rounding: training dies, spread evenly: weights are rounded, and static ranges set, on them.
+        bands: held-out dies, those of the score head: they say where verdicts need fp32.
+    """
+
+    rounding: Part
+    bands: Part
+
+    @classmethod
+    def of(cls, train: Part, held_out: Part) -> Int8Dies:
+        """At most ``MAX_INT8_DIES`` of each, spread evenly."""
+        return cls(_spread(train), _spread(held_out))
+
+
+def _spread(dies: Part) -> Part:
+    return dies.select(evenly_spaced(len(dies), MAX_INT8_DIES))
+
+
 @dataclass(frozen=True)
 class TrainedModel:
     """A trained autoencoder with all that is needed to export and judge it.
@@ -63,11 +90,14 @@ class TrainedModel:
     Attributes:
         network: fp32, with head and operating points fitted on ``calibration.good``.
         baselines: PAT, T² and PCA residual fitted on the same dies, with their own thresholds.
+        calibration: dies for thresholds and certificates.
+        int8_dies: dies for int8 weights, ranges and bands.
     """
 
     network: Network
     baselines: tuple[Network, ...]
     calibration: CalibrationSet
+    int8_dies: Int8Dies
     provenance: Provenance
     evaluation: Evaluation
 
@@ -84,6 +114,8 @@ def save_model(path: str | Path, model: TrainedModel) -> None:
 def model_bytes(model: TrainedModel) -> bytes:
     """What ``save_model`` writes."""
     tensors = {f"calibration/{name}": a for name, a in vars(model.calibration).items()}
+    for use, dies in vars(model.int8_dies).items():
+        tensors |= {f"int8/{use}/{name}": a for name, a in vars(dies).items()}
     networks = (model.network, *model.baselines)
     for index, network in enumerate(networks):
         tensors |= _layer_tensors(index, network)
@@ -187,7 +219,8 @@ def _read(checkpoint: dict[str, Any], name: str) -> TrainedModel:
     version = description["knowngood_trained_model"]
     if version != FILE_VERSION:
         raise ModelFileError(
-            f"{name} has version {version}, this knowngood reads {FILE_VERSION}: update knowngood"
+            f"{name} has version {version}, this knowngood reads {FILE_VERSION}: "
+            + ("train again" if version < FILE_VERSION else "update knowngood")
         )
     tensors = {key: tensor.numpy() for key, tensor in checkpoint.items()}
     if _digest(tensors, text) != sha256:
@@ -205,9 +238,14 @@ def _read(checkpoint: dict[str, Any], name: str) -> TrainedModel:
         network=networks[0],
         baselines=tuple(networks[1:]),
         calibration=CalibrationSet(**calibration),
+        int8_dies=Int8Dies(*(_part(tensors, f"int8/{use}") for use in ("rounding", "bands"))),
         provenance=manifests[0].provenance,
         evaluation=manifests[0].evaluation,
     )
+
+
+def _part(tensors: dict[str, NDArray[Any]], name: str) -> Part:
+    return Part(tensors[f"{name}/values"], tensors[f"{name}/group"])
 
 
 def _read_network(

@@ -26,7 +26,7 @@ from knowngood_quantize.scaling import unusable_tests
 from ._corruption import Noise
 from ._fit import AutoencoderConfig, Part, Parts, fit_autoencoder, inject_defects, score_dies
 from ._group_numbers import group_numbers
-from ._trained import CalibrationSet, TrainedModel
+from ._trained import CalibrationSet, Int8Dies, TrainedModel
 from ._training import TrainingRecipe
 from ._versions import versions
 
@@ -234,7 +234,8 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         point = self.network_.screen.operating_point(config.fpr, extrapolate=True)
         self.operating_point_, self.offset_ = point, -point.threshold
         self._calibration, self._n_train = parts.calibration, len(parts.train)
-        self._reference, self._seed = parts.train, config.recipe.seed
+        self._reference, self._validation = parts.train, parts.validation
+        self._seed = config.recipe.seed
         if not point.supported:
             warnings.warn(
                 f"the threshold at a yield loss of {point.fpr:.2%} rests on {point.n_dies} "
@@ -282,7 +283,8 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         calibration = CalibrationSet(
             good.values, good.group, np.concatenate(values), np.concatenate(groups)
         )
-        return TrainedModel(self.network_, (), calibration, provenance, Evaluation())
+        int8_dies = Int8Dies.of(self._reference, self._validation)
+        return TrainedModel(self.network_, (), calibration, int8_dies, provenance, Evaluation())
 
     def export(
         self,

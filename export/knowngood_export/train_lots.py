@@ -29,7 +29,7 @@ from ._judge_detectors import (
     fit_detectors,
     tester_fail_figures,
 )
-from ._trained import CalibrationSet, TrainedModel
+from ._trained import CalibrationSet, Int8Dies, TrainedModel
 from ._versions import versions
 
 FEWEST_TESTS = 4
@@ -124,6 +124,7 @@ def train_on_lots(
             defective=np.concatenate([dies.values for dies in defective]),
             defective_group=np.concatenate([dies.group for dies in defective]),
         ),
+        int8_dies=Int8Dies.of(data.parts.train, data.parts.validation),
         provenance=_provenance(data, detectors, config, sources),
         evaluation=evaluation,
     )

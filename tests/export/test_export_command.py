@@ -12,7 +12,8 @@ from knowngood._commands import main
 from knowngood._forward import forward
 from knowngood._manifest import Evaluation, Provenance
 from knowngood._model_file import read_model
-from knowngood_export._trained import CalibrationSet, TrainedModel, save_model
+from knowngood_export._fit import Part
+from knowngood_export._trained import CalibrationSet, Int8Dies, TrainedModel, save_model
 from knowngood_quantize.thresholds import fit_operating_points
 from random_networks import make_dies, make_network
 
@@ -25,9 +26,11 @@ def model_path(tmp_path_factory):
     points = fit_operating_points(forward(network, good).scores)
     network = replace(network, screen=network.screen.with_operating_points(points))
     calibration = CalibrationSet(good, group, defective, defective_group)
+    part = Part(*make_dies(network, 600, missing=0.02, seed=3))
+    int8_dies = Int8Dies.of(part, part)
     provenance = Provenance(notes=("three constant tests were left out",))
     path = tmp_path_factory.mktemp("trained") / "model.pt"
-    save_model(path, TrainedModel(network, (), calibration, provenance, Evaluation()))
+    save_model(path, TrainedModel(network, (), calibration, int8_dies, provenance, Evaluation()))
     return str(path)
 
 

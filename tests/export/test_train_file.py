@@ -17,7 +17,8 @@ from knowngood._errors import ModelFileError, UsageError
 from knowngood._manifest import DetectionCurve, Evaluation, Provenance, Source
 from knowngood._network import Activation, Dense, Network, OperatingPoint, Scaler, Screen
 from knowngood._schema import Purpose, Schema, Test
-from knowngood_export._trained import CalibrationSet, TrainedModel, load_model, save_model
+from knowngood_export._fit import Part
+from knowngood_export._trained import CalibrationSet, Int8Dies, TrainedModel, load_model, save_model
 from knowngood_quantize.heads import unfitted_head
 
 
@@ -44,6 +45,10 @@ def model() -> TrainedModel:
             np.array([257], np.int32),
             np.zeros((0, 5), np.float32),
             np.zeros(0, np.int32),
+        ),
+        int8_dies=Int8Dies(
+            Part(np.ones((2, 5), np.float32), np.array([257, 1], np.int32)),
+            Part(np.full((1, 5), 2, np.float32), np.array([1], np.int32)),
         ),
         provenance=Provenance(
             created="2026-01-01T00:00:00+00:00",
