@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._cases import Case
     from ._run import CaseResult
+    from .int8._run import SetResult
     from .speed._cases import SpeedCase
     from .speed._run import SpeedResult
 
@@ -24,8 +25,17 @@ def main() -> int:
     """Run the plan; 1 if an answer is wrong, 2 if the command is."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the small case only, in a minute")
-    parser.add_argument("--case", help="run what is made of one model, by its name in cases.toml")
-    parser.add_argument("--only", choices=("speed", "drift"), help="one of the two parts")
+    parser.add_argument(
+        "--case", help="run what is made of one model, by its name in cases.toml, int8/sets.toml"
+    )
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR",
+        help="int8, verified: keep trained models as DIR/NAME.pt, whatever code trained them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", choices=("speed", "drift", "int8", "detection", "verified"),
+        help="one part; int8, detection and verified run only so",
+    )  # fmt: skip
     parser.add_argument(
         "--record", action="store_true", help="write into benchmarks/records instead of out/bench"
     )
@@ -35,7 +45,8 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)
-    return run(arguments)
+    parts = {"int8": run_int8, "detection": run_detection, "verified": run_verified}
+    return parts.get(arguments.only, run)(arguments)
 
 
 def say(line: str) -> None:
@@ -66,6 +77,85 @@ def run(arguments: argparse.Namespace) -> int:
     failures += [f"{r.case.name}: {f}" for r in drift for f in r.failures]
     for failure in failures:
         say(f"WRONG ANSWER {failure}")
+    return 1 if failures else 0
+
+
+def run_int8(arguments: argparse.Namespace) -> int:
+    from .int8._dies import model_path
+    from .int8._record import record_name, write_int8_record
+    from .int8._run import run_sets
+    from .int8._sets import read_sets
+
+    try:
+        sets = read_sets(quick=arguments.quick, only=arguments.case)
+    except ValueError as error:
+        say(str(error))
+        return 2
+    model_of = model_path(RESULTS / "int8", arguments.models)
+    folder = ROOT / "benchmarks" / "records" if arguments.record else RESULTS
+    name = record_name() if arguments.record else "int8-latest"
+    results: list[SetResult] = []
+    for result in run_sets(sets, model_of, ROOT.parent / "shared" / "data", say):
+        results.append(result)
+        written = write_int8_record(results, folder, name)  # a run that is ended leaves what it has
+        say(f"written: {written}")
+    if not results:
+        return 2
+    print(written.read_text(encoding="utf-8"))
+    failures = [f"{result.name}: {failure}" for result in results for failure in result.failures]
+    for failure in failures:
+        say(f"WRONG ANSWER {failure}")
+    return 1 if failures else 0
+
+
+def run_detection(arguments: argparse.Namespace) -> int:
+    """Detection beside other screens: it trains models, so it runs only when asked for."""
+    from .detection._cases import read_detection_cases
+    from .detection._record import write_detection
+    from .detection._run import run_detection_case
+
+    try:
+        cases = read_detection_cases(quick=arguments.quick, only=arguments.case)
+    except ValueError as error:
+        say(str(error))
+        return 2
+    results = [run_detection_case(case, RESULTS, say) for case in cases]
+    if arguments.record:
+        written = write_detection(results, ROOT / "benchmarks" / "records")
+    else:
+        written = write_detection(results, RESULTS, "latest")
+    print(written.read_text(encoding="utf-8"))
+    say(f"written: {written}")
+    failures = [f"{r.case.name}: {failure}" for r in results for failure in r.failures]
+    for failure in failures:
+        say(f"NOT MET {failure}")
+    return 1 if failures else 0
+
+
+def run_verified(arguments: argparse.Namespace) -> int:
+    """A million fresh dies a case take minutes, so it runs only when asked for."""
+    from .verified._cases import read_verified_cases
+    from .verified._models import model_path
+    from .verified._page import record_name, write_verified_record
+    from .verified._run import run_verified_case
+
+    try:
+        cases = read_verified_cases(quick=arguments.quick, only=arguments.case)
+    except ValueError as error:
+        say(str(error))
+        return 2
+    paths = [model_path(case, RESULTS / "verified", arguments.models) for case in cases]
+    results = [run_verified_case(c, path, say) for c, path in zip(cases, paths, strict=True)]
+    folder = ROOT / "benchmarks" / "records" if arguments.record else RESULTS
+    name = record_name() if arguments.record else "verified-latest"
+    written = write_verified_record(results, folder, name)
+    print(written.read_text(encoding="utf-8"))
+    say(f"written: {written}")
+    failures = [
+        f"{result.case.name}: {failure}" for result in results for failure in result.failures
+    ]
+    for failure in failures:
+        say(f"VERDICTS DIFFER {failure}")
     return 1 if failures else 0
 
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import knowngood
-import knowngood_export
-import knowngood_quantize
 from knowngood_export import synthetic
 from knowngood_export._fit import AutoencoderConfig
-from knowngood_export._gates import ExportGates
 from knowngood_export._trained import TrainedModel, load_model, save_model
 from knowngood_export._training import TrainingRecipe
 from knowngood_export.comparison import FreshDies, fresh_dies
 from knowngood_export.export import ExportReport, export_trained
 from knowngood_export.train_lots import LotTrainingConfig, train_on_lots
+from knowngood_quantize.certificate import CertificateGates, FormLimits
 
 from ._cases import Case
+from ._code_digest import training_code_digest
 
 FORMATS = ("onnx", "tflite")
 """Those with an engine made for speed; the reference engine is a specification."""
-REFUSE_NOTHING = ExportGates(
-    int8_error=math.inf, int8_flips_good=math.inf, int8_flips_defective=math.inf
+REFUSE_NOTHING = CertificateGates(
+    verified_flips=10**9,
+    rescoring=1.0,
+    fp32_flips=10**9,
+    limits=tuple(
+        FormLimits(p, flips_good=1e9, flips_defective=1.0, bias=1e9, spearman=-1.0, auc_change=1.0)
+        for p in ("int8", "int16x8", "int8-full")
+    ),
 )
 """A form that drifts far is to be shown here; the case's own expectations fail it."""
 
@@ -56,7 +58,7 @@ def load_or_train(case: Case, folder: Path) -> tuple[TrainedModel, Path]:
     The folder's name changes with the case and with the source of training, so that no figure can
     come from a model of other code.
     """
-    own = folder / f"{case.name}-{_key(case)}"
+    own = folder / f"{case.name}-{training_code_digest(case.training_key())}"
     own.mkdir(parents=True, exist_ok=True)
     path = own / "model.pt"
     if not path.exists():
@@ -76,14 +78,3 @@ def _train(case: Case) -> TrainedModel:
     recipe = TrainingRecipe(seed=case.seed, n_threads=1)
     config = LotTrainingConfig(AutoencoderConfig(recipe=recipe), n_folds=0)
     return train_on_lots(lots, config=config)
-
-
-def _key(case: Case) -> str:
-    """A digest of the case and of all that a trained model depends on; engines are not among it."""
-    digest = hashlib.sha256(case.training_key().encode())
-    for package in (knowngood_quantize, knowngood_export):
-        for source in sorted(Path(package.__path__[0]).rglob("*.py")):
-            digest.update(source.read_bytes())
-    for name in ("_network", "_forward", "_schema", "_good_dies", "_lot"):
-        digest.update((Path(knowngood.__path__[0]) / f"{name}.py").read_bytes())
-    return digest.hexdigest()[:12]

@@ -35,14 +35,14 @@ def write_record(
     Without a name it is made of the date and the processor.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    machine = _machine()
-    name = name or f"{machine['created'][:10]}-{_slug(machine['processor'])}"
-    record = {"knowngood_benchmark": RECORD_VERSION, **machine}
+    here = machine()
+    name = name or f"{here['created'][:10]}-{slug(here['processor'])}"
+    record = {"knowngood_benchmark": RECORD_VERSION, **here}
     record["speed"] = [_speed_json(result) for result in speed]
     record["drift"] = [asdict(result) for result in drift]
     write_bytes(folder / f"{name}.json", (json.dumps(record, indent=1) + "\n").encode())
-    sections = [_heading(machine)]
-    for plot, picture, section in _sections(speed, drift, machine["processor"], name):
+    sections = [heading(here)]
+    for plot, picture, section in _sections(speed, drift, here["processor"], name):
         write_bytes(folder / plot, picture)
         sections.append(section)
     write_bytes(folder / f"{name}.md", ("\n\n".join(sections) + "\n").encode())
@@ -54,10 +54,10 @@ def _sections(
 ) -> Iterator[tuple[str, bytes, str]]:
     """File name of the plot, plot and text of each section."""
     for each in speed:
-        plot = f"{name}.speed-{_slug(each.case.name)}.png"
+        plot = f"{name}.speed-{slug(each.case.name)}.png"
         yield plot, plot_speed(each, processor), speed_section(each, plot)
     for case in drift:
-        plot = f"{name}.drift-{_slug(case.case.name)}.png"
+        plot = f"{name}.drift-{slug(case.case.name)}.png"
         yield plot, plot_case(case, processor), drift_section(case, plot)
 
 
@@ -66,7 +66,8 @@ def _speed_json(result: SpeedResult) -> dict[str, Any]:
     return {**asdict(result), "figures": figures}
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What a record says of the machine, the interpreter and the packages."""
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "processor": processor(),
@@ -94,11 +95,13 @@ def _instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     return [name for name in DECISIVE_SETS if name in words]
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A part of a file's name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _heading(machine: dict[str, Any]) -> str:
+def heading(machine: dict[str, Any]) -> str:
+    """The title of a record and the sentence below it; ``machine`` is what `machine` gives."""
     packages = ", ".join(
         f"{name} {v}" for name, v in machine["versions"].items() if name != "python"
     )

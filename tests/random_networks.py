@@ -130,7 +130,7 @@ def quantize_roughly(
     layers, a = [], u.astype(np.float64)
     for layer in network.layers:
         low, high = min(0.0, a.min()), max(0.0, a.max())
-        scale = float(np.float32((high - low) / 255))
+        scale = float(np.float32((high - low) / 255)) or 1.0  # a relu may shut all of a layer
         zero_point = int(np.clip(np.rint(-128 - low / scale), -128, 127))
         weight_scale = (np.abs(layer.weight).max(axis=1) / 127).astype(np.float32)
         layers.append(

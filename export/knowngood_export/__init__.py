@@ -7,6 +7,7 @@
 
     model = train_lots(["lot1.stdf.gz", "lot2.stdf.gz"])                 # what the command does
     export_model(module, good_values, "out/")                            # any torch autoencoder
+    export_trained(import_model("ae.tflite", good_values), "out/")       # ONNX, TFLite, Keras files
 
 Nothing heavier than NumPy is imported before it is used: ``knowngood_export.synthetic`` needs no
 torch.
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._fit import AutoencoderConfig
+    from ._import import import_model, import_on_lots
     from ._trained import TrainedModel, load_model, save_model
     from ._training import TrainingRecipe
     from .detector import AutoencoderDetector, FewDiesWarning
@@ -33,6 +35,8 @@ __all__ = [
     "TrainingRecipe",
     "export_model",
     "export_trained",
+    "import_model",
+    "import_on_lots",
     "load_model",
     "save_model",
     "train_lots",
@@ -46,6 +50,8 @@ _MODULE_OF = {
     "TrainingRecipe": "_training",
     "export_model": "export",
     "export_trained": "export",
+    "import_model": "_import",
+    "import_on_lots": "_import",
     "load_model": "_trained",
     "save_model": "_trained",
     "train_lots": "train_lots",

@@ -6,14 +6,16 @@ score head; calibration dies, which neither has seen, set the thresholds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._forward import forward
+from knowngood._manifest import HeadChoice
 from knowngood._network import (
     DEFAULT_FPR,
     OPERATING_POINTS,
@@ -22,22 +24,21 @@ from knowngood._network import (
     Screen,
 )
 from knowngood._schema import Schema
-from knowngood_quantize.heads import MIN_HELD_OUT, fit_head, unfitted_head
+from knowngood_quantize.head_choice import HeldOut, choose_head, fit_known_head
+from knowngood_quantize.heads import MIN_HELD_OUT, HeadCandidate, TrainingDies, unfitted_head
 from knowngood_quantize.injection import InjectedSet, limits_of, standard_defects
 from knowngood_quantize.scaling import fit_scaler
-from knowngood_quantize.thresholds import conformal_thresholds, fit_operating_points
+from knowngood_quantize.thresholds import fit_operating_points
 
 from ._architecture import Architecture, HiddenActivation, default_hidden, default_latent
 from ._training import LearningCurve, TrainingRecipe, train
+from .baselines import MIN_TRAINING_DIES, Validation, fit_baselines
 
 Float32 = NDArray[np.float32]
 Group = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
-HEADS: tuple[HeadKind, ...] = ("topk", "mahalanobis", "normalized", "mse")
-"""What ``head="auto"`` chooses from; the first of equals wins."""
-CHOICE_YIELD_LOSS = 0.02
-DEFECTS_FOR_CHOICE = 500
+HEADS: tuple[HeadKind, ...] = get_args(HeadKind)
 DIES_PER_BLOCK = 4096
 
 
@@ -50,9 +51,9 @@ class AutoencoderConfig:
         latent: width of the code; None takes it from the number of tests.
         activation: of the hidden layers.
         dropout: share of hidden activations set to 0 in training.
-        head: score head; "auto" takes the one that detects most injected defects on validation
-            dies.
-        k: residuals that the topk head takes.
+        head: score head; "auto" compares all on validation dies, see
+            ``knowngood_quantize.head_choice``.
+        k: residuals that the topk head takes; "auto" chooses its own.
         site_groups: a scaler per group (head and site) instead of one for all dies.
         fpr: default yield loss of the model, an operating point beside the standard ones.
         recipe: how the weights are learnt.
@@ -79,6 +80,13 @@ class AutoencoderConfig:
         """Yield losses that get a threshold, ascending."""
         return tuple(sorted({*OPERATING_POINTS, self.fpr}))
 
+    def with_head(self, choice: HeadChoice) -> AutoencoderConfig:
+        """The same with the head that was chosen, which is not chosen again."""
+        if self.head != "auto":
+            return self
+        kind = next(head for head in HEADS if head == choice.kind)
+        return replace(self, head=kind, k=choice.k or self.k)
+
     def architecture(self, n_tests: int) -> Architecture:
         """The network for ``n_tests`` tests."""
         latent = default_latent(n_tests) if self.latent is None else self.latent
@@ -93,17 +101,26 @@ class Part:
     Attributes:
         values: float32 ``(n_dies, n_tests)``, NaN where a test is missing.
         group: int32 ``(n_dies,)``, head and site of each die.
+        lot: int32 ``(n_dies,)``, which dies are of one lot, or of one wafer where few lots are
+            known; None where nothing is.
     """
 
     values: Float32
     group: Group
+    lot: Group | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def select(self, rows: Mask | NDArray[np.int64]) -> Part:
         """Some of the dies."""
-        return Part(self.values[rows], self.group[rows])
+        return Part(
+            self.values[rows], self.group[rows], None if self.lot is None else self.lot[rows]
+        )
+
+    def of_tests(self, columns: NDArray[np.int64]) -> Part:
+        """Some of the tests."""
+        return replace(self, values=self.values[:, columns])
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,11 +149,19 @@ class Parts:
             )
 
 
-class FittedAutoencoder(NamedTuple):
-    """A network ready to export, and how its training went."""
+class Learned(NamedTuple):
+    """Scaler and layers, the head still to be fitted, and how training went."""
 
     network: Network
     learning_curve: LearningCurve
+
+
+class FittedAutoencoder(NamedTuple):
+    """A network ready to export, how its training went, and how its head came to be."""
+
+    network: Network
+    learning_curve: LearningCurve
+    head_choice: HeadChoice
 
 
 def fit_autoencoder(
@@ -148,6 +173,16 @@ def fit_autoencoder(
         NotEnoughDataError: too few dies in a part, or a test that does not vary in training.
         GateError: training diverged.
     """
+    learned = learn_layers(parts, schema, config, progress=progress)
+    compare = config.head == "auto" and len(parts.train) >= MIN_TRAINING_DIES
+    classical = fit_classical(learned.network, parts) if compare else ()
+    return with_head(learned, parts, config, classical)
+
+
+def learn_layers(
+    parts: Parts, schema: Schema, config: AutoencoderConfig, *, progress: bool = False
+) -> Learned:
+    """Scaler and weights, from training and validation dies; errors as of ``fit_autoencoder``."""
     scaler = fit_scaler(parts.train.values, parts.train.group if config.site_groups else None)
     architecture = config.architecture(schema.n_tests)
     u, held_out = (
@@ -159,58 +194,46 @@ def fit_autoencoder(
     )
     screen = Screen(schema, scaler, unfitted_head(schema.n_tests), default_fpr=config.fpr)
     network = Network(screen, trained.layers, architecture.latent_layer)
-    network = _with_head(network, parts, config)
-    return FittedAutoencoder(
-        with_thresholds(network, parts.calibration, config), trained.learning_curve
+    return Learned(network, trained.learning_curve)
+
+
+def fit_classical(network: Network, parts: Parts) -> tuple[Network, ...]:
+    """PAT, T² and the PCA residual on the dies and with the scaler of a network."""
+    train, held, screen = parts.train, parts.validation, network.screen
+    validation = Validation(held.values, held.group, parts.patterns)
+    return fit_baselines(
+        train.values, train.group, screen.scaler, screen.schema, validation=validation
     )
 
 
-def _with_head(network: Network, parts: Parts, config: AutoencoderConfig) -> Network:
-    kind = _strongest_head(network, parts, config) if config.head == "auto" else config.head
-    return _with_head_of_kind(network, kind, parts.validation, parts.patterns, config)
+def with_head(
+    learned: Learned, parts: Parts, config: AutoencoderConfig, classical: Sequence[Network]
+) -> FittedAutoencoder:
+    """The head asked for, or with "auto" the best of all beside the classical screens."""
+    held = held_out_of(parts)
+    if config.head == "auto":
+        head, choice = choose_head(
+            learned.network, held, fpr=config.fpr, classical=classical, seed=config.recipe.seed
+        )
+    else:
+        candidate = HeadCandidate(config.head, config.k if config.head == "topk" else 0)
+        head, choice = fit_known_head(learned.network, held, candidate, seed=config.recipe.seed)
+    network = replace(learned.network, screen=replace(learned.network.screen, head=head))
+    return FittedAutoencoder(
+        with_thresholds(network, parts.calibration, config), learned.learning_curve, choice
+    )
 
 
-def _strongest_head(network: Network, parts: Parts, config: AutoencoderConfig) -> HeadKind:
-    """The kind that, fitted on half of the validation dies, finds most defects on the others.
-
-    A head that learns more from its dies would look better on them than it is.
-    """
-    held, half = parts.validation, len(parts.validation) // 2
-    fitted, judged = held, held
-    if half >= MIN_HELD_OUT:
-        fitted, judged = held.select(np.arange(half)), held.select(np.arange(half, len(held)))
-    injected = inject_defects(judged, network.screen.schema, n_dies=DEFECTS_FOR_CHOICE)
-    candidates = [_with_head_of_kind(network, k, fitted, parts.patterns, config) for k in HEADS]
-    detected = [_detection(candidate, judged, injected) for candidate in candidates]
-    return HEADS[int(np.argmax(detected))]
-
-
-def _with_head_of_kind(
-    network: Network,
-    kind: HeadKind,
-    held: Part,
-    patterns: Mask | None,
-    config: AutoencoderConfig,
-) -> Network:
-    head = fit_head(
-        network, held.values, held.group, kind=kind, k=config.k, patterns=patterns,
-        seed=config.recipe.seed,
-    )  # fmt: skip
-    return replace(network, screen=replace(network.screen, head=head))
-
-
-def _detection(
-    network: Network, good: Part, injected: tuple[tuple[InjectedSet, Part], ...]
-) -> float:
-    """Mean share of the defects found over the classes, at 2 % yield loss."""
-    threshold = conformal_thresholds(score_dies(network, good), [CHOICE_YIELD_LOSS])[0]
-    found = [float((score_dies(network, dies) > threshold).mean()) for _, dies in injected]
-    return float(np.mean(found)) if found else 0.0
+def held_out_of(parts: Parts) -> HeldOut:
+    """What a head is learnt from."""
+    training = TrainingDies(parts.train.values, parts.train.group)
+    return HeldOut(parts.validation.values, parts.validation.group, parts.patterns, training)
 
 
 def with_thresholds(network: Network, calibration: Part, config: AutoencoderConfig) -> Network:
     """The network with thresholds at the config's operating points."""
-    points = fit_operating_points(score_dies(network, calibration), config.operating_points)
+    scores = score_dies(network, calibration)
+    points = fit_operating_points(scores, config.operating_points, calibration.lot)
     screen = replace(network.screen, default_fpr=config.fpr).with_operating_points(points)
     return replace(network, screen=screen)
 

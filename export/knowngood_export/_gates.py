@@ -1,67 +1,52 @@
-"""What a form must keep of the trained model to be written."""
+"""What a form must keep of the trained model before it is certified."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
 from knowngood._errors import GateError
 from knowngood._manifest import Drift
+from knowngood_quantize.certificate import Certificate, CertificateGates
 
 from ._forms import Form, Scores
 
 
-@dataclass(frozen=True)
-class ExportGates:
-    """What a form must keep to be written; a breach raises `GateError`.
+class BreachError(GateError):
+    """Forms that the gates refuse.
 
     Attributes:
-        fp32_error: largest relative score error of an fp32 form on good dies.
-        float32_allowance: an fp32 form may also err by this multiple of what float32 arithmetic
-            in NumPy errs: a model that predicts its tests to a few percent of their sigma turns
-            a rounding of u into a larger one of its score.
-        int8_error: largest median relative score error of an int8 form on good dies. Quantisation
-            lifts every score a little, which the form's own threshold takes up; far beyond that
-            the score is mostly rounding.
-        int8_flips_good: largest number of good dies whose verdict differs, each form at its own
-            threshold, as a multiple of the good dies rejected at that yield loss. Two unrelated
-            screens reach 2.
-        int8_flips_defective: largest share of defective dies whose verdict differs.
-        counting_slack: flips of good dies that are always allowed: a handful tells nothing.
+        forms: their names.
     """
 
-    fp32_error: float = 5e-6
-    float32_allowance: float = 4.0
-    int8_error: float = 0.25
-    int8_flips_good: float = 1.5
-    int8_flips_defective: float = 0.2
-    counting_slack: int = 5
+    def __init__(self, certificate: Certificate) -> None:
+        self.forms = tuple(form.form for form in certificate.forms if not form.passed)
+        told = "; ".join(certificate.breaches)
+        super().__init__(
+            f"{', '.join(self.forms)} is too far from fp32 on {certificate.dies_note}: {told}. "
+            "Nothing was written. Leave the form out by its format or precision, or let a finer "
+            "precision take its place (--fallback, fall_back=True)."
+        )
 
-    def check(self, form: Form, drift: Drift, fpr: float, float32_error: float) -> None:
-        """Raise `GateError`, with the numbers, if ``drift`` is beyond what is allowed."""
-        if form.precision == "fp32":
-            limit = max(self.fp32_error, self.float32_allowance * float32_error)
-            self._require(form, "worst relative score error", drift.error_worst, limit)
-            return
-        self._require(form, "median relative score error", drift.error_median, self.int8_error)
-        allowed = self.int8_flips_good * fpr * drift.n_good + self.counting_slack
-        self._require(form, f"good dies flipped of {drift.n_good}", drift.flips_good, allowed)
-        allowed = self.int8_flips_defective * drift.n_defective + self.counting_slack
-        what = f"defective dies flipped of {drift.n_defective}"
-        self._require(form, what, drift.flips_defective, allowed)
-
-    @staticmethod
-    def _require(form: Form, what: str, found: float, allowed: float) -> None:
-        if not found <= allowed:
-            raise GateError(
-                f"{form} is too far from the trained model: {what} is {found:.3g}, at most "
-                f"{allowed:.3g} is allowed. Nothing was written; leave this form out by its format "
-                "or precision to export the others."
-            )
+    def forms_of(self, names: Iterable[str]) -> list[str]:
+        """Those of ``names`` that are refused."""
+        return [name for name in names if name in self.forms]
 
 
-DEFAULT_GATES = ExportGates()
+def require_fp32(form: Form, drift: Drift, gates: CertificateGates, float32_error: float) -> None:
+    """Raise `GateError` if an fp32 form is further from float64 than float32 arithmetic explains.
+
+    Args:
+        float32_error: what float32 arithmetic in NumPy errs on the same dies.
+    """
+    allowed = max(gates.fp32_error, gates.float32_allowance * float32_error)
+    if form.precision == "fp32" and not drift.error_worst <= allowed:
+        raise GateError(
+            f"{form} is too far from the trained model: worst relative score error is "
+            f"{drift.error_worst:.3g}, at most {allowed:.3g} is allowed. Nothing was written; "
+            "leave this form out by its format or precision to export the others."
+        )
 
 
 def require_same_unscored(form: Form, reference: Scores, scores: Scores) -> None:

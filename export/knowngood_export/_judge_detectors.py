@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from knowngood._good_dies import missing_patterns
 from knowngood._lot import Lot
-from knowngood._manifest import Evaluation
+from knowngood._manifest import Evaluation, HeadChoice
 from knowngood._network import Network
 from knowngood._schema import Schema
 from knowngood_quantize.heads import MIN_HELD_OUT
@@ -33,14 +34,15 @@ from ._fit import (
     Mask,
     Part,
     Parts,
-    fit_autoencoder,
+    fit_classical,
     inject_defects,
+    learn_layers,
     score_dies,
+    with_head,
     with_thresholds,
 )
 from ._group_numbers import group_numbers
 from ._training import LearningCurve
-from .baselines import Validation, fit_baselines
 
 DEFECTS_PER_CLASS = 2000
 PATTERN_CHECK_FPR = 0.02
@@ -48,10 +50,11 @@ _FOLD_HOLD_OUT = 0.25
 
 
 class Detectors(NamedTuple):
-    """An autoencoder, its learning curve, and PAT, T² and PCA residual on the same dies."""
+    """An autoencoder, how it came to be, and PAT, T² and PCA residual on the same dies."""
 
     autoencoder: Network
     learning_curve: LearningCurve
+    head_choice: HeadChoice
     baselines: tuple[Network, ...]
 
     @property
@@ -64,12 +67,11 @@ def fit_detectors(
     parts: Parts, schema: Schema, config: AutoencoderConfig, *, progress: bool = False
 ) -> Detectors:
     """Fit all detectors, each with a head and thresholds from the same held-out dies."""
-    autoencoder, curve = fit_autoencoder(parts, schema, config, progress=progress)
-    scaler, train = autoencoder.screen.scaler, parts.train
-    validation = Validation(parts.validation.values, parts.validation.group, parts.patterns)
-    baselines = fit_baselines(train.values, train.group, scaler, schema, validation=validation)
-    judged = tuple(with_thresholds(b, parts.calibration, config) for b in baselines)
-    return Detectors(autoencoder, curve, judged)
+    learned = learn_layers(parts, schema, config, progress=progress)
+    classical = fit_classical(learned.network, parts)
+    autoencoder = with_head(learned, parts, config, classical)
+    judged = tuple(with_thresholds(b, parts.calibration, config) for b in classical)
+    return Detectors(*autoencoder, judged)
 
 
 def evaluate_held_out(
@@ -80,7 +82,8 @@ def evaluate_held_out(
 ) -> Evaluation:
     """Every detector on held-out good dies and on the same dies with defects."""
     scores = {n.detector: partial(_score_values, n) for n in detectors.networks}
-    return evaluate(scores, good.values, good.group, [s for s, _ in injected], how)
+    evaluation = evaluate(scores, good.values, good.group, [s for s, _ in injected], how)
+    return replace(evaluation, head_choice=detectors.head_choice)
 
 
 def cross_validate(
@@ -96,8 +99,7 @@ def cross_validate(
 
     For small lots, whose held-out dies alone are too few. Detectors of different folds differ in
     scale, so their scores are divided by the median of their own validation dies before they are
-    pooled. Only the yardstick is cross-validated: the model's thresholds come from dies that the
-    model itself has not seen, for pooled scores of other models promise nothing about it.
+    pooled. Thresholds are another matter: see ``_cross_fit``, which asks for many lots.
     """
     good: dict[str, list[Float32]] = defaultdict(list)
     defective: dict[str, dict[str, list[Float32]]] = defaultdict(lambda: defaultdict(list))

@@ -10,18 +10,22 @@ import numpy as np
 
 from knowngood._manifest import Drift
 from knowngood._network import OPERATING_POINTS, Network, OperatingPoint
+from knowngood_quantize.certificate import CertificateGates
 from knowngood_quantize.drift import measure_drift
-from knowngood_quantize.thresholds import fit_operating_points
+from knowngood_quantize.thresholds import (
+    add_operating_points,
+    refit_operating_points,
+)
 
 from ._fit import Part, score_dies
 from ._forms import Form, Scores
-from ._gates import ExportGates, require_same_unscored
+from ._gates import require_fp32, require_same_unscored
 from ._trained import CalibrationSet, TrainedModel
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A form that passed its gates: its operating points, and how far it is from the model."""
+    """A form by its scores: its operating points, and how far it is from the model."""
 
     points: tuple[OperatingPoint, ...]
     drift: Drift
@@ -52,7 +56,7 @@ class TrainedScores:
         fprs = tuple(sorted({*OPERATING_POINTS, fpr}))
         exact = _numpy_scores(trained.network, trained.calibration, np.float64)
         single = _numpy_scores(trained.network, trained.calibration, np.float32)
-        points = fit_operating_points(exact.good, fprs)
+        points = _points(trained, exact, fprs)
         threshold = _threshold(points, fpr)
         error = _drift("numpy float32", exact, single, threshold, threshold).error_worst
         return cls(exact, error, fpr, fprs, points)
@@ -62,17 +66,17 @@ class TrainedScores:
         """At the default yield loss."""
         return _threshold(self.points, self.fpr)
 
-    def judge(self, form: Form, found: Scores, gates: ExportGates) -> Judged:
+    def judge(self, form: Form, found: Scores, gates: CertificateGates) -> Judged:
         """A form by its scores of the calibration dies, on which its thresholds are fitted.
 
         Raises:
             GateError: it is too far from the trained model.
         """
         require_same_unscored(form, self.scores, found)
-        points = fit_operating_points(found.good, self.fprs)
+        points = refit_operating_points(self.points, self.scores.good, found.good)
         name = f"{form} ({found.engine})"
         drift = _drift(name, self.scores, found, self.threshold, _threshold(points, self.fpr))
-        gates.check(form, drift, self.fpr, self.float32_error)
+        require_fp32(form, drift, gates, self.float32_error)
         return Judged(points, drift)
 
 
@@ -80,6 +84,14 @@ def _numpy_scores(network: Network, dies: CalibrationSet, dtype: type[np.floatin
     good, defective = Part(dies.good, dies.good_group), Part(dies.defective, dies.defective_group)
     scores = (score_dies(network, part, dtype=dtype) for part in (good, defective))
     return Scores("numpy", *scores)
+
+
+def _points(
+    trained: TrainedModel, exact: Scores, fprs: tuple[float, ...]
+) -> tuple[OperatingPoint, ...]:
+    """The trained network's, which may rest on more dies than the calibration set; and others."""
+    known = trained.network.screen.operating_points
+    return add_operating_points(known, fprs, exact.good, trained.calibration.good_lot)
 
 
 def _threshold(points: Sequence[OperatingPoint], fpr: float) -> float:

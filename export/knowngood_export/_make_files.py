@@ -1,59 +1,36 @@
-"""The bytes of each file of an export, with the forms in it converted, judged and sealed.
+"""From a trained model to the bytes of each file: converted, judged, certified.
 
-A file is made twice: without thresholds, to be scored with, and again with the thresholds and the
-drift that its own scores gave.
+A file is made twice: without thresholds, to be scored with, and again with the thresholds that its
+own scores gave. So it is opened and certified like any other; last the certificate is put in.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from knowngood import Scorer
 from knowngood._kgd import encode
-from knowngood._manifest import Drift, Manifest
-from knowngood._network import Network, QuantizedNetwork
-from knowngood._sealed import LAYER_PRECISIONS, as_one_of
-from knowngood_quantize.int8 import Int8Recipe, quantize
-from knowngood_quantize.static_ranges import with_static_ranges
+from knowngood._manifest import Manifest
+from knowngood._sealed import LAYER_PRECISIONS, MAX_WIDTH, as_one_of
+from knowngood_quantize.certificate import (
+    Certificate,
+    CertificateGates,
+    CertificationDies,
+    Circumstances,
+    DieValues,
+    certify_scorers,
+)
 
-from ._forms import STATIC_PRECISIONS, Form, by_file, score_in_engine
-from ._gates import ExportGates
+from ._conversions import Conversions, Recipe
+from ._drafts import Draft, GraphDraft, SealedDraft, open_form
+from ._forms import Form, by_file, score_in_engine
 from ._judge_forms import TrainedScores
-from ._sealing import check_sealed, n_bytes_graph, provisional, seal, unsealed
+from ._sealing import ExactModel, provisional, unsealed, with_bands, with_thresholds
 from ._trained import TrainedModel
-
-
-@dataclass(frozen=True)
-class MadeForm:
-    """One form in a file: seconds to quantise and write it, and its drift."""
-
-    form: Form
-    conversion_s: float
-    drift: Drift
-
-
-@dataclass(frozen=True, eq=False)
-class MadeFile:
-    """A file that passed its gates, not yet on disk.
-
-    Attributes:
-        name: "model.kgd", ….
-        n_bytes_graph: what weights and graph take of ``data``.
-    """
-
-    name: str
-    data: bytes
-    n_bytes_graph: int
-    forms: tuple[MadeForm, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Converted:
-    """The network in one precision, which every form of it shares, and the seconds it took."""
-
-    network: Network | QuantizedNetwork
-    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +39,14 @@ class Job:
 
     Attributes:
         reference: the trained model's own scores.
-        converted: the network by precision, at least in those wanted.
+        conversions: the network by precision.
     """
 
     trained: TrainedModel
     forms: tuple[Form, ...]
     reference: TrainedScores
-    converted: Mapping[str, Converted]
-    gates: ExportGates
+    conversions: Conversions
+    gates: CertificateGates
 
     @classmethod
     def of(
@@ -77,98 +54,141 @@ class Job:
         trained: TrainedModel,
         forms: tuple[Form, ...],
         fpr: float | None,
-        recipe: Int8Recipe,
-        gates: ExportGates,
+        recipe: Recipe,
+        gates: CertificateGates,
     ) -> Job:
-        """Score the calibration dies and convert the network.
-
-        Raises:
-            UsageError: the recipe cannot be followed for one of the forms.
-        """
+        """Score the calibration dies."""
         reference = TrainedScores.of(trained, fpr)
-        converted = _convert(trained, {form.precision for form in forms}, recipe)
-        return cls(trained, forms, reference, converted, gates)
+        return cls(trained, forms, reference, Conversions(trained, recipe), gates)
 
     @property
     def files(self) -> list[tuple[Form, ...]]:
         """The forms of each file."""
         return by_file(self.forms)
 
-    def make(self, forms: tuple[Form, ...]) -> MadeFile:
+    @property
+    def stem(self) -> str:
+        """How the names of all its files begin."""
+        return self.forms[0].stem
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user of the ``.kgd`` has to know of its precisions."""
+        return self.exact.notes if self._has_sealed_int8 else ()
+
+    @property
+    def _has_sealed_int8(self) -> bool:
+        return any((form.format, form.precision) == ("kgd", "int8") for form in self.forms)
+
+    @cached_property
+    def exact(self) -> ExactModel:
+        """fp32 as the native engine computes it, and int8 where a ``.kgd`` is to hold it.
+
+        Raises:
+            UsageError: the recipe cannot be followed for a ``.kgd``.
+            GateError: fp32 is too far from the trained model.
+        """
+        fp32 = self.trained.network
+        int8 = self.conversions.to("int8").network if self._has_sealed_int8 else None
+        model = unsealed(self.trained, fp32, int8, self.reference.fpr)
+        data = provisional(model, self.reference.fprs)
+        judged = {
+            p: self.reference.judge(
+                form, score_in_engine(form, data, self.trained.calibration), self.gates
+            )
+            for p in model.layer_precisions
+            for form in (Form("kgd", p, self.stem),)
+        }
+        return with_bands(with_thresholds(model, judged), self.trained)
+
+    def draft(self, forms: tuple[Form, ...]) -> Draft:
         """One of ``files``.
 
         Raises:
-            GateError: a form is too far from the trained model.
+            UsageError: the recipe cannot be followed for one of the forms.
+            GateError: an fp32 form is too far from the trained model.
         """
-        return _make_sealed(self, forms) if forms[0].format == "kgd" else _make_graph(self, *forms)
+        return self._draft_sealed(forms) if forms[0].format == "kgd" else self._draft_graph(*forms)
 
+    def _draft_sealed(self, forms: tuple[Form, ...]) -> SealedDraft:
+        precisions = [as_one_of(form.precision, LAYER_PRECISIONS) for form in forms]
+        seconds = self.conversions.to("int8").seconds if "int8" in precisions else 0.0
+        return SealedDraft(forms, self.exact.only(precisions), seconds)
 
-def _convert(
-    trained: TrainedModel, precisions: Collection[str], recipe: Int8Recipe
-) -> dict[str, Converted]:
-    """The network in each precision; all but fp32 share their int8 weights."""
-    converted = {"fp32": Converted(trained.network, 0.0)}
-    if all(precision == "fp32" for precision in precisions):
-        return converted
-    started = time.perf_counter()
-    dies = trained.int8_dies.rounding
-    int8 = quantize(trained.network, dies.values, dies.group, recipe)
-    converted["int8"] = Converted(int8, time.perf_counter() - started)
-    if any(precision in STATIC_PRECISIONS for precision in precisions):
-        ranged = with_static_ranges(int8, dies.values, dies.group)
-        of_each = Converted(ranged, time.perf_counter() - started)
-        converted |= dict.fromkeys(STATIC_PRECISIONS, of_each)
-    return converted
+    def _draft_graph(self, form: Form) -> GraphDraft:
+        converted, started = self.conversions.to(form.precision), time.perf_counter()
+        manifest = self._manifest(form)
+        data = form.write_graph(converted.network, manifest)
+        conversion_s = converted.seconds + time.perf_counter() - started
+        scores = score_in_engine(form, data, self.trained.calibration)
+        judged = self.reference.judge(form, scores, self.gates)
+        screen = manifest.screen.with_operating_points(judged.points)
+        manifest = replace(manifest, screen=screen, drift=(judged.drift,))
+        return GraphDraft(form, converted.network, manifest, judged.drift, conversion_s)
 
-
-def _make_graph(job: Job, form: Form) -> MadeFile:
-    """An ``.onnx`` or ``.tflite``, which holds one form."""
-    converted, started = job.converted[form.precision], time.perf_counter()
-    manifest = _manifest(job, form)
-    data = form.write_graph(converted.network, manifest)
-    conversion_s = converted.seconds + time.perf_counter() - started
-    scores = score_in_engine(form, data, job.trained.calibration)
-    judged = job.reference.judge(form, scores, job.gates)
-    screen = manifest.screen.with_operating_points(judged.points)
-    manifest = replace(manifest, screen=screen, drift=(judged.drift,))
-    data = form.write_graph(converted.network, manifest)
-    n_bytes_graph = len(data) - len(manifest.to_json().encode())
-    made = MadeForm(form, conversion_s, judged.drift)
-    return MadeFile(form.file_name, data, n_bytes_graph, (made,))
-
-
-def _manifest(job: Job, form: Form) -> Manifest:
-    network = job.trained.network
-    return Manifest(
-        screen=replace(network.screen, default_fpr=job.reference.fpr),
-        precision=form.precision,
-        detector=network.detector,
-        widths=network.widths,
-        latent_layer=network.latent_layer,
-        provenance=job.trained.provenance,
-        evaluation=job.trained.evaluation,
-    )
-
-
-def _make_sealed(job: Job, forms: tuple[Form, ...]) -> MadeFile:
-    """A ``.kgd``, which holds each precision wanted."""
-    networks = [job.converted[form.precision].network for form in forms]
-    model = unsealed(job.trained, networks, job.reference.fpr)
-    data = provisional(model, job.reference.fprs)
-    judged = {
-        as_one_of(form.precision, LAYER_PRECISIONS): job.reference.judge(
-            form, score_in_engine(form, data, job.trained.calibration), job.gates
+    def _manifest(self, form: Form) -> Manifest:
+        network = self.trained.network
+        return Manifest(
+            screen=replace(network.screen, default_fpr=self.reference.fpr),
+            precision=form.precision,
+            detector=network.detector,
+            widths=network.widths,
+            latent_layer=network.latent_layer,
+            provenance=self.trained.provenance,
+            evaluation=self.trained.evaluation,
         )
-        for form in forms
-    }
-    model = seal(model, judged)
-    started = time.perf_counter()
-    data = encode(model)
-    written_s = time.perf_counter() - started
-    name = forms[0].file_name
-    check_sealed(data, name)
-    made = tuple(
-        MadeForm(form, job.converted[form.precision].seconds + written_s, drift)
-        for form, drift in zip(forms, model.drift, strict=True)
+
+    def certify(self, drafts: Sequence[Draft]) -> Certificate | None:
+        """Every form beside native fp32, and that beside float64.
+
+        None for a network with a layer too wide for a ``.kgd``: it has no native fp32, and no int8.
+        """
+        if max(self.trained.network.widths) > MAX_WIDTH:
+            return None
+        scorers = {name: s for draft in drafts for name, s in draft.scorers.items()}
+        certificate = certify_scorers(
+            self._native_fp32(drafts),
+            scorers,
+            self._dies,
+            gates=self.gates,
+            circumstances=self._circumstances(scorers),
+        )
+        return _reproducible(certificate, self.trained.provenance.created)
+
+    def _native_fp32(self, drafts: Sequence[Draft]) -> Scorer:
+        """Of the ``.kgd`` that is written, if it holds fp32."""
+        form = Form("kgd", "fp32", self.stem)
+        written = (d.model for d in drafts if isinstance(d, SealedDraft) and form in d.forms)
+        model = next(written, None) or self.exact.only(("fp32",))
+        return open_form(encode(model), form.file_name, "fp32")
+
+    def _circumstances(self, names: Collection[str]) -> Circumstances:
+        verified, int8 = (str(Form("kgd", p, self.stem)) for p in ("verified", "int8"))
+        evidence = self.exact.evidence if verified in names else None
+        return Circumstances(
+            recipe=self.conversions.facts,
+            band_evidence={} if evidence is None else json.loads(evidence.to_json()),
+            versions=self.trained.provenance.versions,
+            notes=self.exact.notes,
+            not_gated=() if evidence is None else (int8,),
+        )
+
+    @property
+    def _dies(self) -> CertificationDies:
+        dies = self.trained.calibration
+        return CertificationDies(
+            DieValues(dies.good, dies.good_group),
+            {name: DieValues(d.values, d.group) for name, d in dies.by_defect().items()},
+            f"{len(dies.good):,} good dies held out, on which the thresholds were fitted, and "
+            f"{len(dies.defective):,} with defects injected",
+        )
+
+
+def _reproducible(certificate: Certificate, created: str) -> Certificate:
+    """The same for the same model: dated like the model, and without the digests of files that
+    will hold it."""
+    forms = tuple(
+        form if form.form.startswith("kgd") else replace(form, model_id="")
+        for form in certificate.forms
     )
-    return MadeFile(name, data, n_bytes_graph(data), made)
+    return replace(certificate, created=created, forms=forms)

@@ -12,6 +12,7 @@ import json
 import pickle
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +25,7 @@ from knowngood._atomic import write_bytes
 from knowngood._errors import ModelFileError
 from knowngood._manifest import Evaluation, Manifest, Provenance
 from knowngood._network import Activation, Dense, Network
+from knowngood_quantize.injection import DEFECTS, InjectedSet
 from knowngood_quantize.sampling import evenly_spaced
 
 from ._fit import Part
@@ -53,12 +55,38 @@ class CalibrationSet:
         good_group: int32 ``(n_good,)``.
         defective: float32 ``(n_defective, n_tests)``, held-out dies with injected defects.
         defective_group: int32 ``(n_defective,)``.
+        defect: int32 ``(n_defective,)``, the class of each as an index into
+            `knowngood_quantize.injection.DEFECTS`.
+        good_lot: int32 ``(n_good,)``, which good dies are of one lot; all 0 where nothing is known.
     """
 
     good: NDArray[np.float32]
     good_group: NDArray[np.int32]
     defective: NDArray[np.float32]
     defective_group: NDArray[np.int32]
+    defect: NDArray[np.int32]
+    good_lot: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, good: Part, injected: Sequence[tuple[InjectedSet, Part]]) -> CalibrationSet:
+        """Good dies, and their like with defects, as `inject_defects` makes them."""
+        none = good.select(np.zeros(len(good), dtype=np.bool_))
+        parts = [none, *(dies for _, dies in injected)]
+        codes = [np.full(len(dies), DEFECTS.index(s.name)) for s, dies in injected]
+        return cls(
+            good.values,
+            good.group,
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.group for part in parts]),
+            np.concatenate([np.empty(0), *codes]).astype(np.int32),
+            np.zeros(len(good), dtype=np.int32) if good.lot is None else good.lot,
+        )
+
+    def by_defect(self) -> dict[str, Part]:
+        """The defective dies of each class that there is."""
+        dies = Part(self.defective, self.defective_group)
+        found = {name: dies.select(self.defect == code) for code, name in enumerate(DEFECTS)}
+        return {name: part for name, part in found.items() if len(part)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +143,7 @@ def model_bytes(model: TrainedModel) -> bytes:
     """What ``save_model`` writes."""
     tensors = {f"calibration/{name}": a for name, a in vars(model.calibration).items()}
     for use, dies in vars(model.int8_dies).items():
-        tensors |= {f"int8/{use}/{name}": a for name, a in vars(dies).items()}
+        tensors |= {f"int8/{use}/values": dies.values, f"int8/{use}/group": dies.group}
     networks = (model.network, *model.baselines)
     for index, network in enumerate(networks):
         tensors |= _layer_tensors(index, network)
@@ -234,6 +262,7 @@ def _read(checkpoint: dict[str, Any], name: str) -> TrainedModel:
     ]
     prefix = "calibration/"
     calibration = {k.removeprefix(prefix): a for k, a in tensors.items() if k.startswith(prefix)}
+    calibration.setdefault("good_lot", np.zeros(len(calibration["good"]), dtype=np.int32))
     return TrainedModel(
         network=networks[0],
         baselines=tuple(networks[1:]),

@@ -8,24 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from knowngood._manifest import Evaluation
+from knowngood._head_table import head_choice_lines
 from knowngood._network import MIN_EXCEEDANCES
 from knowngood_quantize.yardstick import detection_at
 
+from ._added_value import NAMES, AddedValue, added_value
 from ._trained import TrainedModel
 
 YIELD_LOSSES = (0.005, 0.02)
-NAMES = {"autoencoder": "autoencoder", "pat": "PAT", "t2": "Hotelling T²", "pca": "PCA residual"}
 MOST_NOTES = 12
-AS_GOOD = 0.01
-"""Detection that differs by less than a point is called equal."""
 
 
 def summarise(model: TrainedModel) -> str:
-    """The summary that ``knowngood train`` prints: dies, tests, learning, thresholds, yardstick."""
+    """The summary that ``knowngood train`` prints: dies, tests, learning, head, thresholds …"""
     sections = (
         _dies(model),
         _learning(model),
+        _head(model),
         _thresholds(model),
         _yardstick(model),
         _facts(model),
@@ -44,6 +43,9 @@ def training_record(model: TrainedModel) -> dict[str, Any]:
             "kind": screen.head.kind,
             "k": screen.head.k,
             "min_present": screen.head.min_present,
+            "n_axes": model.evaluation.head_choice.n_axes,
+            "n_held_out": model.evaluation.head_choice.n_held_out,
+            "n_training": model.evaluation.head_choice.n_training,
         },
         "n_tests": screen.schema.n_tests,
         "schema_digest": screen.schema.digest,
@@ -52,6 +54,7 @@ def training_record(model: TrainedModel) -> dict[str, Any]:
         "operating_points": [asdict(point) for point in screen.operating_points],
         "provenance": asdict(model.provenance),
         "evaluation": asdict(model.evaluation),
+        "added_value": [asdict(added) for added in _added(model)],
     }
 
 
@@ -86,6 +89,12 @@ def _learning(model: TrainedModel) -> Iterator[str]:
     yield f"            a die needs {head.min_present} tests to be scored"
 
 
+def _head(model: TrainedModel) -> Iterator[str]:
+    lines = list(head_choice_lines(asdict(model.evaluation.head_choice)))
+    for label, line in zip(("score head", *[""] * len(lines)), lines, strict=False):
+        yield f"{label:<12}{line}"
+
+
 def _thresholds(model: TrainedModel) -> Iterator[str]:
     screen = model.network.screen
     points = screen.operating_points
@@ -108,36 +117,27 @@ def _yardstick(model: TrainedModel) -> Iterator[str]:
     if not defects:
         yield "            no defect could be injected: no test varies enough, or limits forbid it"
         return
-    for fpr in YIELD_LOSSES:
+    for added in _added(model):
+        fpr = added.yield_loss
         heads = "".join(f"{defect.replace('_', ' '):>20}" for defect in defects)
-        yield f"            detected at {fpr:.1%} yield loss"
+        beyond = "" if added.supported else f", beyond what {evaluation.n_good:,} good dies support"
+        yield f"            detected at {fpr:.1%} yield loss{beyond}"
         yield f"            {'':<14}{heads}"
         for detector in dict.fromkeys(curve.detector for curve in evaluation.curves):
             found = [detection_at(evaluation, detector, defect, fpr) for defect in defects]
             cells = "".join(f"{share:>20.1%}" for share in found)
             yield f"            {NAMES.get(detector, detector):<14}{cells}"
-        yield f"            {_added(evaluation, defects, fpr)}"
+        yield f"            {added}"
 
 
-def _added(evaluation: Evaluation, defects: list[str], fpr: float) -> str:
-    """What the autoencoder adds to the best of the classical screens, in a sentence."""
-    mean = {
-        detector: float(np.mean([detection_at(evaluation, detector, d, fpr) for d in defects]))
-        for detector in dict.fromkeys(curve.detector for curve in evaluation.curves)
-    }
-    ours = mean.pop("autoencoder")
-    if not mean:
-        return f"on average over these classes the autoencoder finds {ours:.1%}"
-    best = max(mean, key=lambda detector: mean[detector])
-    difference = ours - mean[best]
-    figures = f"on average: autoencoder {ours:.1%}, {NAMES.get(best, best)} {mean[best]:.1%}"
-    if abs(difference) < AS_GOOD:
-        return f"{figures}; the autoencoder adds nothing to the best classical screen here"
-    more_or_less = "more" if difference > 0 else "less"
-    return (
-        f"{figures}; the autoencoder finds {abs(difference) * 100:.1f} points {more_or_less} "
-        "than the best classical screen"
-    )
+def _added(model: TrainedModel) -> list[AddedValue]:
+    """At the usual yield losses and the model's own, as far as they were measured."""
+    evaluation = model.evaluation
+    if not evaluation.curves:
+        return []
+    low, high = evaluation.yield_loss[0], evaluation.yield_loss[-1]
+    wanted = sorted({*YIELD_LOSSES, model.network.screen.default_fpr})
+    return [added_value(evaluation, fpr) for fpr in wanted if low <= fpr <= high]
 
 
 def _facts(model: TrainedModel) -> Iterator[str]:

@@ -21,7 +21,7 @@ from knowngood._extras import require
 from knowngood._forward import reconstruct, score_residual
 from knowngood._network import Dense, Head, HeadKind, Network, Scaler, Screen
 from knowngood._schema import Schema
-from knowngood_quantize.heads import fit_head, residual_sigma, unfitted_head
+from knowngood_quantize.heads import TrainingDies, fit_head, residual_sigma, unfitted_head
 from knowngood_quantize.injection import limits_of, standard_defects
 from knowngood_quantize.thresholds import conformal_thresholds
 
@@ -50,11 +50,13 @@ class Validation:
         values: float32 ``(n_dies, n_tests)``, raw units, NaN where missing.
         group: int32 ``(n_dies,)`` or None.
         patterns: bool ``(n_patterns, n_tests)``, True where missing; see ``fit_head``.
+        training: the dies that the baseline is fitted on, for its head to look at as well.
     """
 
     values: Float32
     group: Group | None = None
     patterns: NDArray[np.bool_] | None = None
+    training: TrainingDies | None = None
 
 
 def fit_baselines(
@@ -177,7 +179,8 @@ def _split(
     head, tail = slice(None, n_train), slice(n_train, None)
     training = Validation(values[head], None if group is None else group[head])
     held_back = Validation(values[tail], None if group is None else group[tail])
-    return training, validation or held_back
+    beside = TrainingDies(training.values, training.group)
+    return training, replace(validation or held_back, training=beside)
 
 
 def _network(detector: str, scaler: Scaler, schema: Schema, layers: tuple[Dense, ...]) -> Network:
@@ -201,6 +204,7 @@ def _with_head(
         k=k,
         patterns=validation.patterns,
         residual_weight=weight,
+        training=validation.training,
     )
     return replace(network, screen=replace(network.screen, head=head))
 

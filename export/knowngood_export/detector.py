@@ -69,6 +69,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         used_tests_: int64, columns of X that the network sees.
         dropped_tests_: reason by column, for constant and empty tests.
         learning_curve_: (epoch, training loss, held-out loss).
+        head_choice_: how the head came to be; with ``auto``, the heads compared.
         operating_point_: threshold at ``fpr`` with its uncertainty and support.
         offset_: −threshold, so that ``decision_function = score_samples − offset_``.
         hold_out_: in words, what was held out and what that can show.
@@ -147,13 +148,14 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         )
         config = self._config(sites is not None)
         schema = self._schema_of(values, schema)
-        good = Part(values, group_numbers("sites", sites, len(values)))
+        lot = None if groups is None else _lot_numbers(groups, len(values))
+        good = Part(values, group_numbers("sites", sites, len(values)), lot)
         parts, self.hold_out_ = self._split(good, groups)
         self.dropped_tests_ = self._unusable(parts.train.values)
         used = [c for c in range(values.shape[1]) if c not in self.dropped_tests_]
         self.used_tests_ = np.array(used, dtype=np.int64)
         train, validation, calibration = (
-            Part(part.values[:, self.used_tests_], part.group)
+            part.of_tests(self.used_tests_)
             for part in (parts.train, parts.validation, parts.calibration)
         )
         seen = _patterns(values, patterns)[:, self.used_tests_]
@@ -161,7 +163,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         fitted = fit_autoencoder(
             parts, schema.select(self.used_tests_), config, progress=bool(self.verbose)
         )
-        self.network_, self.learning_curve_ = fitted
+        self.network_, self.learning_curve_, self.head_choice_ = fitted
         self._remember(parts, config)
         return self
 
@@ -268,8 +270,6 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         check_is_fitted(self, "network_")
         good, schema = self._calibration, self.network_.screen.schema
         injected = inject_defects(good, schema, reference=self._reference)
-        values = [good.values[:0], *(dies.values for _, dies in injected)]
-        groups = [good.group[:0], *(dies.group for _, dies in injected)]
         provenance = Provenance(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             versions=versions(),
@@ -280,11 +280,10 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             learning_curve=self.learning_curve_,
             notes=tuple(f"column {c} dropped: {why}" for c, why in self.dropped_tests_.items()),
         )
-        calibration = CalibrationSet(
-            good.values, good.group, np.concatenate(values), np.concatenate(groups)
-        )
+        calibration = CalibrationSet.of(good, injected)
         int8_dies = Int8Dies.of(self._reference, self._validation)
-        return TrainedModel(self.network_, (), calibration, int8_dies, provenance, Evaluation())
+        evaluation = Evaluation(head_choice=self.head_choice_)
+        return TrainedModel(self.network_, (), calibration, int8_dies, provenance, evaluation)
 
     def export(
         self,
@@ -317,6 +316,10 @@ def _lot_names(groups: ArrayLike, n_dies: int) -> list[str]:
     if names.shape != (n_dies,):
         raise UsageError(f"groups must have shape ({n_dies},), one per die, found {names.shape}")
     return [str(name) for name in names]
+
+
+def _lot_numbers(groups: ArrayLike, n_dies: int) -> NDArray[np.int32]:
+    return np.unique(_lot_names(groups, n_dies), return_inverse=True)[1].astype(np.int32)
 
 
 def _patterns(values: NDArray[np.float32], patterns: NDArray[np.bool_] | None) -> NDArray[np.bool_]:

@@ -1,14 +1,15 @@
-"""Export: every form is written, opened in its own engine, judged, and only then kept.
+"""Export: every form is written, opened in its own engine, certified, and only then kept.
 
-trained model ─▶ (int8) ─▶ bytes ─▶ engine ─▶ scores ─▶ gates ─▶ thresholds, drift ─▶ sealed file
+trained model ─▶ (int8) ─▶ bytes ─▶ engine ─▶ scores ─▶ thresholds, bands ─▶ certificate ─▶ file
 
-Here is what callers see and the order of things; `_make_files` makes the files, `_forms` and
-`_sealing` know the formats, `_judge_forms` and `_gates` what a form must keep.
+Here is what callers see and the order of things; `_make_files` makes the files, `_forms`,
+`_drafts` and `_sealing` know the formats, `_judge_forms` and `_gates` what a form must keep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,17 +23,21 @@ from knowngood._errors import UsageError
 from knowngood._manifest import Drift
 from knowngood._network import DEFAULT_FPR, HeadKind, Scaler
 from knowngood._schema import Schema
+from knowngood_quantize.certificate import DEFAULT_GATES, Certificate, CertificateGates
 from knowngood_quantize.int8 import Int8Recipe
 
+from ._certified import certify_drafts
+from ._conversions import Recipe
+from ._drafts import MadeFile
 from ._forms import FORMATS, PRECISIONS, Form, choose_forms, require_writable
-from ._gates import DEFAULT_GATES, ExportGates
-from ._make_files import Job, MadeFile
+from ._make_files import Job
 from ._trained import TrainedModel
 
 if TYPE_CHECKING:
     from torch import nn
 
 PER_DIE = Int8Recipe()
+CERTIFICATE_NAME = "certificate.json"
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class ExportedForm:
         n_bytes: its size.
         n_bytes_graph: its size without the metadata: weights and graph.
         conversion_s: seconds to quantise and write it, checks not counted.
-        drift: against the trained model, on its calibration dies; of "kgd fp32" on a sample.
+        drift: against the trained model, on its calibration dies.
     """
 
     form: str
@@ -64,10 +69,15 @@ class ExportedForm:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote, and what is worth knowing about it."""
+    """What an export wrote, and what is worth knowing about it.
+
+    Attributes:
+        certificate: of all forms beside native fp32; None if a layer is too wide for a ``.kgd``.
+    """
 
     forms: tuple[ExportedForm, ...]
     notes: tuple[str, ...] = ()
+    certificate: Certificate | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -76,7 +86,12 @@ class ExportReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
-        return {"forms": [f.to_json() for f in self.forms], "notes": list(self.notes)}
+        certificate = None if self.certificate is None else json.loads(self.certificate.to_json())
+        return {
+            "forms": [f.to_json() for f in self.forms],
+            "notes": list(self.notes),
+            "certificate": certificate,
+        }
 
 
 def export_trained(
@@ -87,8 +102,9 @@ def export_trained(
     fpr: float | None = None,
     *,
     baselines: bool = False,
-    recipe: Int8Recipe = PER_DIE,
-    gates: ExportGates = DEFAULT_GATES,
+    recipe: Recipe = PER_DIE,
+    gates: CertificateGates = DEFAULT_GATES,
+    fall_back: bool = False,
     progress: bool = False,
 ) -> ExportReport:
     """Write a trained model as ``model.kgd``, ``model.onnx``, ``model.int8.onnx``, ….
@@ -105,19 +121,52 @@ def export_trained(
         fpr: the yield loss that the files score at unless told otherwise; None keeps the model's.
         baselines: write the classical screens that were trained beside the model too, in fp32 as
             ``pat.kgd``, ``t2.kgd`` and ``pca.kgd``.
-        recipe: how the int8 forms are made; static activations are written to ONNX only.
-        gates: what every form must keep.
+        recipe: how the int8 forms are made; static activations are written to ONNX only. "auto"
+            tries several on these dies and takes the one that changes fewest verdicts.
+        gates: what every form must keep, see docs/certificate.md.
+        fall_back: let int16x8 or fp32 take the place of a form that the gates refuse.
         progress: show a bar on the terminal.
 
     Raises:
         UsageError: an unknown format or precision, a network that one of them cannot hold, no
             baselines where they are asked for, or a folder that cannot be written.
-        GateError: a form is too far from the trained model; nothing is written.
+        GateError: a form changes too many verdicts, and nothing may or can take its place; nothing
+            is written.
         MissingExtraError: an engine needed for the checks is not installed.
     """
     forms = choose_forms(tuple(formats), tuple(precision))
-    order = _Order(forms, fpr, recipe, gates, baselines, progress)
+    order = _Order(forms, fpr, recipe, gates, fall_back, baselines, progress)
     return _export(trained, out_dir, order)
+
+
+def seal_file(
+    trained: TrainedModel,
+    path: str | Path,
+    precision: Sequence[str] = PRECISIONS,
+    fpr: float | None = None,
+    *,
+    recipe: Recipe = PER_DIE,
+    gates: CertificateGates = DEFAULT_GATES,
+    fall_back: bool = False,
+) -> ExportReport:
+    """Write a trained model as one ``.kgd`` of any name, its certificate inside.
+
+    Args:
+        trained: what training or an import left behind.
+        path: of the file; its folder exists.
+        precision, fpr, recipe, gates, fall_back: as for `export_trained`.
+
+    Raises:
+        UsageError, GateError, MissingExtraError: as for `export_trained`.
+    """
+    path, forms = Path(path), choose_forms(("kgd",), tuple(precision))
+    require_writable(trained.network, forms)
+    order = _Order(forms, fpr, recipe, gates, fall_back)
+    made = _make(order.job(trained, forms), order, lambda: None)
+    (file,) = (replace(file, name=path.name) for file in made.files)
+    write_together({path: file.data})
+    notes = (*trained.provenance.notes, *made.notes)
+    return ExportReport(tuple(_report(file, path.parent)), notes, made.certificate)
 
 
 @dataclass(frozen=True)
@@ -126,8 +175,9 @@ class _Order:
 
     forms: tuple[Form, ...]
     fpr: float | None
-    recipe: Int8Recipe
-    gates: ExportGates
+    recipe: Recipe
+    gates: CertificateGates
+    fall_back: bool = False
     baselines: bool = False
     progress: bool = False
 
@@ -142,12 +192,45 @@ def _export(trained: TrainedModel, out_dir: str | Path, order: _Order) -> Export
     _make_folder(out_dir)
     jobs = [order.job(trained, order.forms)]
     jobs += [order.job(s, (Form("kgd", "fp32", s.network.detector),)) for s in screens]
-    files = [(job, forms) for job in jobs for forms in job.files]
-    bar = tqdm(files, desc="export", unit="file", disable=None if order.progress else True)
-    made = [job.make(forms) for job, forms in bar]
-    write_together({out_dir / m.name: m.data for m in made})
-    exported = tuple(form for m in made for form in _report(m, out_dir))
-    return ExportReport(exported, trained.provenance.notes)
+    bar = tqdm(
+        total=sum(len(job.files) for job in jobs) + len(jobs),
+        desc="export",
+        unit="step",
+        disable=None if order.progress else True,
+    )
+    with bar:
+        made = [_make(job, order, bar.update) for job in jobs]
+    _write(out_dir, [file for m in made for file in m.files], made[0].certificate)
+    exported = tuple(form for m in made for file in m.files for form in _report(file, out_dir))
+    notes = (*trained.provenance.notes, *(note for m in made for note in m.notes))
+    return ExportReport(exported, notes, made[0].certificate)
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """All files of one trained model."""
+
+    files: tuple[MadeFile, ...]
+    certificate: Certificate | None
+    notes: tuple[str, ...]
+
+
+def _make(job: Job, order: _Order, step: Callable[[], object]) -> _Made:
+    drafts = []
+    for forms in job.files:
+        drafts.append(job.draft(forms))
+        step()
+    chosen = certify_drafts(job, drafts, fall_back=order.fall_back)
+    step()
+    return _Made(tuple(chosen.seal()), chosen.certificate, (*job.notes, *chosen.notes))
+
+
+def _write(out_dir: Path, files: Sequence[MadeFile], certificate: Certificate | None) -> None:
+    """All files at once, and certificate.json."""
+    data = {out_dir / file.name: file.data for file in files}
+    if certificate is not None:
+        data[out_dir / CERTIFICATE_NAME] = f"{certificate.to_json()}\n".encode()
+    write_together(data)
 
 
 def _baselines(trained: TrainedModel) -> tuple[TrainedModel, ...]:
@@ -191,8 +274,9 @@ def export_model(
     formats: Sequence[str] = FORMATS,
     precision: Sequence[str] = PRECISIONS,
     fpr: float = DEFAULT_FPR,
-    recipe: Int8Recipe = PER_DIE,
-    gates: ExportGates = DEFAULT_GATES,
+    recipe: Recipe = PER_DIE,
+    gates: CertificateGates = DEFAULT_GATES,
+    fall_back: bool = False,
     progress: bool = False,
 ) -> ExportReport:
     """Export a torch autoencoder that was trained elsewhere.
@@ -213,7 +297,7 @@ def export_model(
             scale it was trained with. Missing tests are given as 0 after scaling.
         head: how residuals become a score: "topk", "mahalanobis", "normalized" or "mse".
         k: residuals that topk takes.
-        formats, precision, fpr, recipe, gates, progress: as for `export_trained`.
+        formats, precision, fpr, recipe, gates, fall_back, progress: as for `export_trained`.
 
     Raises:
         UsageError: a layer, shape or argument that is not supported.
@@ -225,7 +309,9 @@ def export_model(
     forms = choose_forms(tuple(formats), tuple(precision))
     request = Request(schema, scaler, head, k, fpr)
     trained = trained_from_module(module, np.asarray(good_values), group, request)
-    return _export(trained, out_dir, _Order(forms, fpr, recipe, gates, progress=progress))
+    return _export(
+        trained, out_dir, _Order(forms, fpr, recipe, gates, fall_back, progress=progress)
+    )
 
 
 def _make_folder(out_dir: Path) -> None:

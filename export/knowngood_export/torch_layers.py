@@ -9,39 +9,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (its customary name)
-from numpy.typing import NDArray
 from torch import fx, nn
 
 from knowngood._errors import UsageError
 from knowngood._network import Activation, Dense, FloatArray
 
+from ._affine_steps import Affine, Matrix, Step, StepError, batch_norm, dense_layers
+
 SUPPORTED = "Linear, ReLU, LeakyReLU, ELU, Sigmoid, Tanh, BatchNorm1d, Dropout and Identity"
 CHECK_DIES = 64
 CHECK_TOLERANCE = 1e-5
 """Weights are rounded to float32 once, which costs about 1e-7 a layer."""
-
-Matrix = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Affine:
-    """``weight @ x + bias``, in float64; a diagonal weight is kept as a vector."""
-
-    weight: Matrix
-    bias: Matrix
-
-    @property
-    def is_diagonal(self) -> bool:
-        return self.weight.ndim == 1
-
-
-_Step = _Affine | Activation
 
 
 def layers_from_module(module: nn.Module, n_tests: int) -> tuple[Dense, ...]:
@@ -59,14 +42,17 @@ def layers_from_module(module: nn.Module, n_tests: int) -> tuple[Dense, ...]:
             that is no chain; other widths; or layers that do not give what the module gives.
     """
     frozen = copy.deepcopy(module).to("cpu", torch.float64).eval()
-    layers = tuple(_dense_layers(_steps(frozen), n_tests))
+    try:
+        layers = tuple(dense_layers(_steps(frozen), n_tests))
+    except StepError as error:
+        raise UsageError(f"{error}, in {type(module).__name__}") from error
     if not layers:
         raise UsageError(f"{type(module).__name__} has no layers that compute anything")
     _check_same(frozen, layers, n_tests)
     return layers
 
 
-def _steps(module: nn.Module) -> Iterator[_Step]:
+def _steps(module: nn.Module) -> Iterator[Step]:
     traced = _trace(module)
     previous: fx.Node | None = None
     for node in traced.graph.nodes:
@@ -114,7 +100,7 @@ def _place(node: fx.Node | None) -> str:
     return repr(str(node.target)) if node.op == "call_module" else repr(node.name)
 
 
-def _step(traced: fx.GraphModule, node: fx.Node) -> _Step | None:
+def _step(traced: fx.GraphModule, node: fx.Node) -> Step | None:
     """What a node computes; None if nothing (Dropout in evaluation mode)."""
     if node.op == "call_module":
         layer = traced.get_submodule(str(node.target))
@@ -138,20 +124,18 @@ def _array(tensor: torch.Tensor) -> Matrix:
     return array
 
 
-def _linear(layer: nn.Linear) -> _Affine:
+def _linear(layer: nn.Linear) -> Affine:
     bias = np.zeros(layer.out_features) if layer.bias is None else _array(layer.bias)
-    return _Affine(_array(layer.weight), bias)
+    return Affine(_array(layer.weight), bias)
 
 
-def _batch_norm(layer: nn.BatchNorm1d) -> _Affine:
+def _batch_norm(layer: nn.BatchNorm1d) -> Affine:
     if layer.running_mean is None or layer.running_var is None:
         raise ValueError("a BatchNorm without running statistics depends on the other dies")
-    scale = 1 / np.sqrt(_array(layer.running_var) + layer.eps)
-    shift = -_array(layer.running_mean) * scale
+    mean, variance = _array(layer.running_mean), _array(layer.running_var)
     if layer.affine:
-        weight, bias = _array(layer.weight), _array(layer.bias)
-        return _Affine(scale * weight, shift * weight + bias)
-    return _Affine(scale, shift)
+        return batch_norm(mean, variance, layer.eps, _array(layer.weight), _array(layer.bias))
+    return batch_norm(mean, variance, layer.eps, 1.0, 0.0)
 
 
 def _nothing(*_arguments: Any, **_options: Any) -> None:
@@ -175,7 +159,7 @@ def _plain(kind: Any) -> Callable[..., Activation]:
     return lambda *_arguments, **_options: Activation(kind)
 
 
-_MODULES: dict[type[nn.Module], Callable[..., _Step | None]] = {
+_MODULES: dict[type[nn.Module], Callable[..., Step | None]] = {
     nn.Linear: _linear,
     nn.BatchNorm1d: _batch_norm,
     nn.ReLU: _plain("relu"),
@@ -187,7 +171,7 @@ _MODULES: dict[type[nn.Module], Callable[..., _Step | None]] = {
     nn.AlphaDropout: _nothing,
     nn.Identity: _nothing,
 }
-_FUNCTIONS: dict[Any, Callable[..., _Step | None]] = {
+_FUNCTIONS: dict[Any, Callable[..., Step | None]] = {
     **dict.fromkeys((F.relu, torch.relu, "relu"), _plain("relu")),
     **dict.fromkeys((F.sigmoid, torch.sigmoid, "sigmoid"), _plain("sigmoid")),
     **dict.fromkeys((F.tanh, torch.tanh, "tanh"), _plain("tanh")),
@@ -195,50 +179,6 @@ _FUNCTIONS: dict[Any, Callable[..., _Step | None]] = {
     F.elu: _functional_elu,
     F.dropout: _functional_dropout,
 }
-
-
-def _dense_layers(steps: Iterator[_Step], n_tests: int) -> Iterator[Dense]:
-    """Merge steps into layers: affine maps around a Linear are folded into it."""
-    width = n_tests
-    pending: _Affine | None = None
-    for step in steps:
-        if isinstance(step, _Affine):
-            if pending is not None and not (pending.is_diagonal or step.is_diagonal):
-                yield _dense(pending, Activation(), width)
-                width, pending = len(pending.bias), None
-            pending = step if pending is None else _compose(step, pending)
-        else:
-            pending = pending or _identity(width)
-            yield _dense(pending, step, width)
-            width, pending = len(pending.bias), None
-    if pending is not None:
-        yield _dense(pending, Activation(), width)
-
-
-def _identity(width: int) -> _Affine:
-    return _Affine(np.ones(width), np.zeros(width))
-
-
-def _compose(outer: _Affine, inner: _Affine) -> _Affine:
-    """``outer`` after ``inner``, at least one of them diagonal."""
-    if outer.weight.shape[-1] != len(inner.bias):
-        raise UsageError(
-            f"a layer takes {outer.weight.shape[-1]} values, the one before it gives "
-            f"{len(inner.bias)}"
-        )
-    if outer.is_diagonal:
-        scale = outer.weight if inner.is_diagonal else outer.weight[:, np.newaxis]
-        return _Affine(scale * inner.weight, outer.weight * inner.bias + outer.bias)
-    return _Affine(outer.weight * inner.weight, outer.weight @ inner.bias + outer.bias)
-
-
-def _dense(affine: _Affine, activation: Activation, width: int) -> Dense:
-    weight = np.diag(affine.weight) if affine.is_diagonal else affine.weight
-    if weight.shape[1] != width:
-        raise UsageError(
-            f"a layer of the module takes {weight.shape[1]} values, it is given {width}"
-        )
-    return Dense(weight.astype(np.float32), affine.bias.astype(np.float32), activation)
 
 
 def _check_same(module: nn.Module, layers: tuple[Dense, ...], n_tests: int) -> None:

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._good_dies import missing_patterns, select_good_dies
 from knowngood._lot import Lot
-from knowngood._manifest import Evaluation, Provenance, Source
+from knowngood._manifest import Evaluation, HeadChoice, Provenance, Source
+from knowngood._network import Network
 from knowngood._read_lot import merge_lots, read_lot
 from knowngood._schema import Schema
-from knowngood_quantize.hold_out import HoldOut, split_hold_out
+from knowngood_quantize.hold_out import HoldOut, clusters, split_hold_out
 from knowngood_quantize.scaling import unusable_tests
 
+from ._cross_fit import LotDies, cross_fit_thresholds
 from ._fit import AutoencoderConfig, Mask, Part, Parts, inject_defects
 from ._judge_detectors import (
     DEFECTS_PER_CLASS,
@@ -48,12 +50,15 @@ class LotTrainingConfig:
         hold_out: share of the good dies held out.
         n_folds: of the cross-validated yardstick; 0 never cross-validates, None takes 5 where fewer
             than 2,000 dies are held out for thresholds.
+        cross_fit: with 20 lots or more, fit thresholds on nearly all of them, by further networks
+            that leave some out each. It takes several times as long.
     """
 
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     trim: bool = True
     hold_out: float = 0.3
     n_folds: int | None = None
+    cross_fit: bool = True
 
     def __post_init__(self) -> None:
         if self.n_folds is not None and (self.n_folds < 0 or self.n_folds == 1):
@@ -108,25 +113,32 @@ def train_on_lots(
     how = f"{len(calibration)} good dies held out for thresholds, and their like with defects"
     evaluation = evaluate_held_out(detectors, calibration, injected, how)
     if n_folds := _n_folds(config, len(calibration)):
-        pooled = _cross_validate(data, config, n_folds, progress)
-        evaluation = replace(pooled, facts={**evaluation.facts, **pooled.facts})
+        pooled = _cross_validate(data, config, detectors.head_choice, n_folds, progress)
+        facts = {**evaluation.facts, **pooled.facts}
+        evaluation = replace(pooled, facts=facts, head_choice=evaluation.head_choice)
     seen = data.hold_out.train | data.hold_out.validation
     figures = tester_fail_figures(detectors.autoencoder, data.lot, seen, calibration)
     evaluation = replace(evaluation, facts={**evaluation.facts, **figures})
-    none = calibration.select(np.zeros(len(calibration), dtype=np.bool_))
-    defective = [none, *(dies for _, dies in injected)]
+    network, lots_used = detectors.autoencoder, data.good_lots()
+    provenance = _provenance(data, detectors, config, sources)
+    if config.cross_fit and lots_used.can_cross_fit:
+        network = cross_fit_thresholds(network, lots_used, config.autoencoder, progress=progress)
+        provenance = replace(provenance, notes=(*provenance.notes, _told(network, lots_used)))
     return TrainedModel(
-        network=detectors.autoencoder,
+        network=network,
         baselines=detectors.baselines,
-        calibration=CalibrationSet(
-            good=calibration.values,
-            good_group=calibration.group,
-            defective=np.concatenate([dies.values for dies in defective]),
-            defective_group=np.concatenate([dies.group for dies in defective]),
-        ),
+        calibration=CalibrationSet.of(calibration, injected),
         int8_dies=Int8Dies.of(data.parts.train, data.parts.validation),
-        provenance=_provenance(data, detectors, config, sources),
+        provenance=provenance,
         evaluation=evaluation,
+    )
+
+
+def _told(network: Network, lots: LotDies) -> str:
+    n_dies = max(point.n_dies for point in network.screen.operating_points)
+    return (
+        f"thresholds are cross-fitted: {n_dies:,} dies of {lots.n_lots_judged} lots, those that "
+        "the model has learnt from scored by networks trained without them"
     )
 
 
@@ -155,6 +167,16 @@ class _Prepared:
     def schema(self) -> Schema:
         return self.lot.schema.select(self.columns)
 
+    def good_lots(self) -> LotDies:
+        """All good dies by lot."""
+        good, held = self.good_rows, self.hold_out
+        _, lot = np.unique(self.lot.dies.lot[good], return_inverse=True)
+        dies = Part(
+            self.lot.values[good][:, self.columns], self.lot.group[good], lot.astype(np.int32)
+        )
+        masks = (held.train[good], held.validation[good], held.calibration[good])
+        return LotDies(self.schema, dies, HoldOut(*masks, held.how), self.parts.patterns)
+
 
 def _prepare(lot: Lot, config: LotTrainingConfig) -> _Prepared:
     chosen = select_good_dies(lot, trim=config.trim)
@@ -171,7 +193,7 @@ def _prepare(lot: Lot, config: LotTrainingConfig) -> _Prepared:
     )
     _require_tests(columns, dropped_tests)
     train, validation, calibration = (
-        Part(lot.values[rows][:, columns], lot.group[rows])
+        Part(lot.values[rows][:, columns], lot.group[rows], clusters(lot.dies, rows)[rows])
         for rows in (held.train, held.validation, held.calibration)
     )
     patterns = missing_patterns(lot)[:, columns]
@@ -197,13 +219,14 @@ def _n_folds(config: LotTrainingConfig, n_calibration: int) -> int:
 
 
 def _cross_validate(
-    data: _Prepared, config: LotTrainingConfig, n_folds: int, progress: bool
+    data: _Prepared, config: LotTrainingConfig, choice: HeadChoice, n_folds: int, progress: bool
 ) -> Evaluation:
+    """With the model's head in every fold: scores of different heads are not to be pooled."""
     lot = Lot(data.lot.values[:, data.columns], data.schema, data.lot.dies)
     return cross_validate(
         lot,
         data.good_rows,
-        config.autoencoder,
+        config.autoencoder.with_head(choice),
         n_folds=n_folds,
         patterns=data.parts.patterns,
         progress=progress,

@@ -80,11 +80,11 @@ def _quantile_of_sorted(ordered: Float64, n_present: Int64, q: float) -> Float64
 
 
 def correlated_blocks(
-    values: Float32, *, threshold: float | None = None
+    values: Float32, *, threshold: float | None = None, largest: int = LARGEST_BLOCK
 ) -> tuple[CorrelatedBlock, ...]:
     """Find blocks of tests that go together in good dies; the same dies give the same blocks.
 
-    The test with most partners takes up to 31 of its closest (no more than a quarter of all tests,
+    The test with most partners takes its closest (31 at most; no more than a quarter of all tests,
     but at least two) out of the pool, and so on. Correlations are of robustly standardised values
     cut at ±4 sigma, over at most 2,000 dies, and count only where chance cannot explain them.
 
@@ -92,6 +92,7 @@ def correlated_blocks(
         values: float32 ``(n_dies, n_tests)`` of good dies, NaN where missing.
         threshold: smallest \\|correlation\\| with the block's first test. None takes the highest
             of 0.8, 0.6 and 0.4 at which a tenth of the tests are in blocks.
+        largest: tests in a block.
 
     Returns:
         blocks, largest pool of partners first; empty if nothing is correlated.
@@ -101,7 +102,7 @@ def correlated_blocks(
     steps = CORRELATION_STEPS if threshold is None else (threshold,)
     blocks: tuple[CorrelatedBlock, ...] = ()
     for step in steps:
-        blocks = _cluster(correlation, max(step, float(chance)))
+        blocks = _cluster(correlation, max(step, float(chance)), largest)
         if sum(len(b.columns) for b in blocks) >= COVERED_SHARE * values.shape[1]:
             break
     return blocks
@@ -138,12 +139,12 @@ def _standardised(values: Float32) -> tuple[Float32, NDArray[np.bool_]]:
     return np.where(present, z, 0.0).astype(np.float32), present
 
 
-def _cluster(correlation: Float32, threshold: float) -> tuple[CorrelatedBlock, ...]:
+def _cluster(correlation: Float32, threshold: float, largest: int) -> tuple[CorrelatedBlock, ...]:
     """Greedy: the free test with most free partners, lowest column first, takes its closest."""
     strength = np.abs(correlation)
     tied = strength >= threshold
     n_partners = tied.sum(axis=1)
-    largest = min(max(SMALLEST_BLOCK, len(correlation) // 4), LARGEST_BLOCK)
+    largest = min(max(SMALLEST_BLOCK, len(correlation) // 4), largest)
     blocks = []
     while n_partners.size and n_partners.max() >= SMALLEST_BLOCK - 1:
         first = int(n_partners.argmax())

@@ -17,11 +17,12 @@ NumPy only, in float64; nothing is drawn at random.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from knowngood._errors import UsageError
 from knowngood._network import Activation, FloatArray
 
 Float64 = NDArray[np.float64]
@@ -63,6 +64,27 @@ class RoundedLayer:
     scale: NDArray[np.float32]
     bias: NDArray[np.float32]
 
+    def apply(self, inputs: Float64) -> Float64:
+        """Outputs before the activation, float64 ``(n_dies, n_out)``."""
+        weight = self.weight * self.scale[:, None].astype(np.float64)
+        sums: Float64 = inputs @ weight.T + self.bias.astype(np.float64)
+        return sums
+
+    def right_in_the_mean(self, task: LayerTask) -> RoundedLayer:
+        """With the bias that makes outputs right in the mean of the dies."""
+        missed = (task.outputs - self.apply(task.inputs)).mean(axis=0)
+        return replace(self, bias=(self.bias + missed).astype(np.float32))
+
+
+def require_finite_inputs(index: int, x: FloatArray) -> None:
+    """Refuse a network whose layer ``index`` is given inputs that are not finite.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if not np.isfinite(x).all():
+        raise UsageError(f"the inputs of layer {index} are not finite: train the model again")
+
 
 @dataclass(frozen=True, eq=False)
 class LayerTask:
@@ -103,6 +125,36 @@ def round_layer(
         gate = None if slopes is None else slopes[:, rows]
         found = _round_rows(exact[rows], scales[rows], task.inputs, task.outputs[:, rows], gate)
         steps[rows], scale[rows], bias[rows] = found
+    return RoundedLayer(steps, scale, bias)
+
+
+def round_in_turns(
+    weight: NDArray[np.float32],
+    task: LayerTask,
+    originals: NDArray[np.intp],
+    turns: NDArray[np.intp],
+    *,
+    per_channel: bool = True,
+) -> RoundedLayer:
+    """Round a layer with copied outputs: each copy makes up for the error of those before it.
+
+    Args:
+        weight: float32 ``(n_out, n_in)``.
+        task: what it is to do; copies have the same outputs.
+        originals: intp ``(n_out,)``, the output that each is a copy of.
+        turns: intp ``(n_out,)``, 0 for an original and 1, 2, … for its copies.
+    """
+    if not turns.any():
+        return round_layer(weight, task, per_channel=per_channel)
+    steps, scale = np.empty(weight.shape, np.int8), np.empty(len(weight), np.float32)
+    bias, owed = np.empty(len(weight), np.float32), np.zeros(task.outputs.shape)
+    for turn in range(int(turns.max()) + 1):
+        rows = np.flatnonzero(turns == turn)
+        places = originals[rows]
+        aim = replace(task, outputs=task.outputs[:, rows] + owed[:, places])
+        rounded = round_layer(weight[rows], aim, per_channel=per_channel)
+        steps[rows], scale[rows], bias[rows] = rounded.weight, rounded.scale, rounded.bias
+        owed[:, places] += task.outputs[:, rows] - rounded.apply(task.inputs)
     return RoundedLayer(steps, scale, bias)
 
 

@@ -14,15 +14,17 @@ will do, a score says too little about a die, and `min_present` leaves it unscor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from knowngood._forward import reconstruct, score_residual
+from knowngood._forward import score_residual
 from knowngood._network import Head, Network
 
 from ._ranking import roc_auc
+from ._residuals import Residuals, reconstructed
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -61,31 +63,45 @@ class _Level:
 
 def equalise(
     network: Network,
-    u: Float32,
-    present: Mask,
+    heads: Sequence[Head],
+    held: Residuals,
     patterns: Mask | None,
     max_missing: float | None,
     rng: np.random.Generator,
-) -> Head:
-    """The network's head with what depends on the number of tests present learnt.
+) -> tuple[Head, ...]:
+    """Heads with what depends on the number of tests present learnt; all see the same masks.
 
     Args:
-        network: its head scores every number of tests, with a gain of 1 / k.
-        u: float32 ``(n_dies, n_tests)`` of held-out good dies, 0 where missing.
-        present: bool ``(n_dies, n_tests)``.
+        network: its layers reconstruct masked dies; its own head is ignored.
+        heads: they score every number of tests, with a gain of 1 / k.
+        held: held-out good dies.
         patterns: bool ``(n_patterns, n_tests)``, True where missing; None for prefixes and random.
         max_missing: share of the tests that may be missing; None learns it.
         rng: of the masks.
     """
-    head, n_tests = network.screen.head, u.shape[1]
-    counts = present.sum(axis=1)
+    n_tests = held.u.shape[1]
+    counts = held.present.sum(axis=1)
     missed_by_good = np.quantile(n_tests - counts, OWN_QUANTILE, method="lower")
     own = max(1, n_tests - math.ceil(OWN_MARGIN * missed_by_good))
     usual = int(np.median(counts))
-    complete = counts >= usual
-    reference = _score(network, u[complete], present[complete])
-    masks = _masks(patterns, present, rng)
-    levels = _levels(network, u[complete], present[complete], masks, usual, rng)
+    complete = held.select(counts >= usual)
+    masks = _masks(patterns, held.present, rng)
+    levels = _levels(network, heads, complete, masks, usual, rng)
+    return tuple(
+        _equalised(head, _score(head, complete), levels_of_head, usual, own, max_missing)
+        for head, levels_of_head in zip(heads, levels, strict=True)
+    )
+
+
+def _equalised(
+    head: Head,
+    reference: Float32,
+    levels: list[_Level],
+    usual: int,
+    own: int,
+    max_missing: float | None,
+) -> Head:
+    n_tests = len(head.residual_weight)
     if head.kind == "topk" and levels:
         head = _matched(head, reference, levels, usual)
     if max_missing is not None:
@@ -95,10 +111,8 @@ def equalise(
     return replace(head, min_present=max(1, min(allowed, n_tests)))
 
 
-def _score(network: Network, u: Float32, present: Mask) -> Float32:
-    u = np.where(present, u, np.float32(0))
-    residual = u - reconstruct(network, u, dtype=np.float32)
-    return score_residual(network.screen.head, residual, present, dtype=np.float32)
+def _score(head: Head, dies: Residuals) -> Float32:
+    return score_residual(head, dies.residual, dies.present, dtype=np.float32)
 
 
 def _masks(patterns: Mask | None, present: Mask, rng: np.random.Generator) -> Mask:
@@ -120,25 +134,34 @@ def _prefixes_and_random(n_tests: int, rng: np.random.Generator) -> Mask:
 
 def _levels(
     network: Network,
-    u: Float32,
-    present: Mask,
+    heads: Sequence[Head],
+    complete: Residuals,
     masks: Mask,
     usual: int,
     rng: np.random.Generator,
-) -> list[_Level]:
-    """From most to fewest tests present, all below ``usual``."""
+) -> list[list[_Level]]:
+    """Of each head, from most to fewest tests present, all below ``usual``."""
     n_missing = masks.sum(axis=1)
     size_class = np.rint(np.log(n_missing) / np.log(LEVEL_STEP)).astype(int)
-    levels: dict[int, _Level] = {}
+    scores: dict[int, list[Float32]] = {}
     for size in np.unique(size_class):
         of_size = masks[size_class == size]
-        die = np.resize(rng.permutation(len(u)), DIES_PER_LEVEL)
-        here = present[die] & ~of_size[rng.integers(len(of_size), size=DIES_PER_LEVEL)]
+        die = np.resize(rng.permutation(len(complete.u)), DIES_PER_LEVEL)
+        here = complete.present[die] & ~of_size[rng.integers(len(of_size), size=DIES_PER_LEVEL)]
         n_present = int(np.median(here.sum(axis=1)))
-        if 0 < n_present < usual and n_present not in levels:
-            scores = _score(network, u[die], here)
-            levels[n_present] = _Level(n_present, scores[np.isfinite(scores)])
-    return [levels[m] for m in sorted(levels, reverse=True) if len(levels[m].scores)]
+        if 0 < n_present < usual and n_present not in scores:
+            u = np.where(here, complete.u[die], np.float32(0))
+            masked = reconstructed(network, u, here)
+            scores[n_present] = [_score(head, masked) for head in heads]
+    return [_scored_levels(scores, index) for index in range(len(heads))]
+
+
+def _scored_levels(scores: dict[int, list[Float32]], index: int) -> list[_Level]:
+    levels = (
+        _Level(n_present, of_heads[index][np.isfinite(of_heads[index])])
+        for n_present, of_heads in sorted(scores.items(), reverse=True)
+    )
+    return [level for level in levels if len(level.scores)]
 
 
 def _matched(head: Head, reference: Float32, levels: list[_Level], usual: int) -> Head:

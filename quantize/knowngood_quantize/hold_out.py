@@ -7,7 +7,7 @@ dies that were tested one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +107,24 @@ def split_hold_out(
     return _hold_out(good_rows, validation, calibration, what, _SHOWS["block"])
 
 
+def clusters(dies: Dies, rows: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Which dies of ``rows`` are alike for coming from one lot.
+
+    Lots where there are three or more of them, else wafers where there are and every die names its
+    own, else lots.
+
+    Args:
+        dies: all rows.
+        rows: bool ``(n_dies,)``.
+
+    Returns:
+        int32 ``(n_dies,)``, numbered in the order of the file; −1 outside ``rows``.
+    """
+    labels = list(zip(dies.lot, strict=True))
+    units = next(_whole_units(dies, rows), None) or _units("lot", labels, rows)
+    return units.of_row.astype(np.int32)
+
+
 def folds(
     dies: Dies, good_rows: NDArray[np.bool_], n: int = 5
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
@@ -154,14 +172,19 @@ def _whole_units(dies: Dies, good_rows: NDArray[np.bool_]) -> Iterator[_Units]:
         "lot": list(zip(dies.lot, strict=True)),
         "wafer": list(zip(dies.lot, dies.wafer, strict=True)),
     }
-    rows = np.flatnonzero(good_rows)
     for kind, of_die in labels.items():
-        position = {label: i for i, label in enumerate(dict.fromkeys(of_die[r] for r in rows))}
-        named = kind == "lot" or all(label[-1] for label in position)
-        if named and len(position) >= _FEWEST_UNITS:
-            of_row = np.full(len(dies), -1, dtype=np.int64)
-            of_row[rows] = [position[of_die[r]] for r in rows]
-            yield _Units(kind, tuple(" ".join(filter(None, label)) for label in position), of_row)
+        units = _units(kind, of_die, good_rows)
+        named = kind == "lot" or all(dies.wafer[good_rows])
+        if named and len(units.names) >= _FEWEST_UNITS:
+            yield units
+
+
+def _units(kind: str, of_die: Sequence[tuple[str, ...]], good_rows: NDArray[np.bool_]) -> _Units:
+    rows = np.flatnonzero(good_rows).tolist()
+    position = {label: i for i, label in enumerate(dict.fromkeys(of_die[r] for r in rows))}
+    of_row = np.full(len(of_die), -1, dtype=np.int64)
+    of_row[rows] = [position[of_die[r]] for r in rows]
+    return _Units(kind, tuple(" ".join(filter(None, label)) for label in position), of_row)
 
 
 def _choose_units(

@@ -1,19 +1,20 @@
 """int8 form of a network: which numbers the exported int8 files hold.
 
 Weights are symmetric with a scale per output channel, −127 … 127, rounded by GPTQ (`_gptq`) so that
-outputs on held-out good dies stay where they are, or each to the nearest. A layer's input is made
-int8 in units of the die's own largest magnitude, so that neither a shifted lot nor one wild reading
-leaves the range: 255 steps where the input cannot be negative, 127 to either side elsewhere. A
-static range from held-out good dies costs less and can be asked for, but clips what lies beyond: an
-outlier screen meets just such dies. Scaler, residual and head stay float32, and so does the bias.
-`simulate` computes what comes out.
+outputs on good dies stay where they are, or each to the nearest; neurons that do nothing are filled
+with copies first (`_spare_neurons`). A layer's input is made int8 in units of the die's own largest
+magnitude, so that neither a shifted lot nor one wild reading leaves the range: 255 steps where the
+input cannot be negative, 127 to either side elsewhere. A static range from good dies costs less and
+can be asked for, but clips what lies beyond: an outlier screen meets just such dies. Scaler,
+residual and head stay float32, and so does the bias. `simulate` computes what comes out.
+docs/int8.md says what each part is worth.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +30,16 @@ from knowngood._network import (
     StaticRange,
 )
 
-from ._gptq import SMALLEST_SCALE, WEIGHT_MAX, LayerTask, RoundedLayer, round_layer
+from ._gptq import (
+    SMALLEST_SCALE,
+    WEIGHT_MAX,
+    LayerTask,
+    RoundedLayer,
+    require_finite_inputs,
+    round_in_turns,
+)
+from ._smoothing import smooth
+from ._spare_neurons import FilledNetwork, fill_spare_neurons
 from .sampling import evenly_spaced
 from .static_ranges import INT8_MAX, INT8_MIN, calibration_dies, range_of
 
@@ -52,14 +62,21 @@ class Int8Recipe:
         per_channel: one weight scale per output channel; False gives one per matrix, which
             costs accuracy and serves comparison.
         range_margin: share by which a static range is widened beyond what good dies show.
-        rounding: "gptq": weights rounded together, so that the network's outputs on held-out good
-            dies move least; "nearest": each by itself.
+        rounding: "gptq": weights rounded together, so that the network's outputs on good dies move
+            least; "nearest": each by itself.
+        fill_spare_neurons: hidden neurons that do nothing carry copies of others, which makes
+            weights finer and costs nothing; with "gptq" and a scale per channel only.
+        bias_correction: biases such that each layer's outputs on good dies are right in the mean.
+        smoothing: strength of SmoothQuant between the layers, 0 (none) to 1.
     """
 
     activations: Literal["per_die", "static"] = "per_die"
     per_channel: bool = True
     range_margin: float = 0.0
     rounding: Literal["gptq", "nearest"] = "gptq"
+    fill_spare_neurons: bool = True
+    bias_correction: bool = True
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.activations not in ("per_die", "static"):
@@ -68,6 +85,11 @@ class Int8Recipe:
             raise UsageError(f"rounding is gptq or nearest, found {self.rounding!r}")
         if not 0 <= self.range_margin <= 10:
             raise UsageError(f"range_margin must be from 0 to 10, found {self.range_margin!r}")
+        if not 0 <= self.smoothing <= 1:
+            raise UsageError(f"smoothing must be from 0 to 1, found {self.smoothing!r}")
+        for name in ("per_channel", "fill_spare_neurons", "bias_correction"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} is true or false, found {getattr(self, name)!r}")
 
     def to_json(self) -> str:
         """JSON text that ``from_json`` reads back equal."""
@@ -109,18 +131,42 @@ def quantize(
             wide that its int32 sums could overflow.
     """
     _require_finite_layers(network)
-    ranges = _static_ranges(network, values, group, recipe)
-    if values is None or recipe.rounding == "nearest":
+    if values is None:
+        if recipe.activations == "static":
+            raise NotEnoughDataError("static int8 ranges are taken from good dies, found none")
         rounded = [_nearest(layer, recipe.per_channel) for layer in network.layers]
-    else:
-        u = _rounding_dies(calibration_dies(network, values, group))
-        rounded = list(_gptq(network, u, ranges, recipe.per_channel))
-    layers = tuple(
+        return _quantized(network, network.layers, rounded, [None] * len(rounded))
+    u = calibration_dies(network, values, group)
+    near = _rounding_dies(u)
+    filled = _prepared(network, near, recipe)
+    ranges = _static_ranges(filled.layers, u, recipe)
+    rounded = list(_rounded(filled, near, ranges, recipe))
+    return _quantized(network, filled.layers, rounded, ranges)
+
+
+def _prepared(network: Network, u: NDArray[np.float32], recipe: Int8Recipe) -> FilledNetwork:
+    """The layers that are rounded: in float32 all but the network's own function."""
+    if recipe.smoothing:
+        network = smooth(network, u, recipe.smoothing)
+    if recipe.fill_spare_neurons and recipe.per_channel and recipe.rounding == "gptq":
+        rounded = [_nearest(layer, recipe.per_channel) for layer in network.layers]
+        plain = _quantized(network, network.layers, rounded, [None] * len(rounded))
+        return fill_spare_neurons(network, u, lambda dies: simulate(plain, dies))
+    return FilledNetwork.plain(network.layers)
+
+
+def _quantized(
+    network: Network,
+    layers: Sequence[Dense],
+    rounded: Sequence[RoundedLayer],
+    ranges: Sequence[StaticRange | None],
+) -> QuantizedNetwork:
+    made = tuple(
         QuantizedDense(r.weight, r.scale, r.bias, layer.activation, static)
-        for layer, r, static in zip(network.layers, rounded, ranges, strict=True)
+        for layer, r, static in zip(layers, rounded, ranges, strict=True)
     )
-    _require_no_overflow(layers)
-    return QuantizedNetwork(network, layers)
+    _require_no_overflow(made)
+    return QuantizedNetwork(network, made)
 
 
 def _require_finite_layers(network: Network) -> None:
@@ -154,27 +200,17 @@ def _largest_step(static: StaticRange | None, is_positive: bool) -> int:
 
 
 def _static_ranges(
-    network: Network,
-    values: NDArray[np.float32] | None,
-    group: NDArray[np.int32] | None,
-    recipe: Int8Recipe,
+    layers: Sequence[Dense], u: NDArray[np.float32], recipe: Int8Recipe
 ) -> list[StaticRange] | list[None]:
     if recipe.activations == "per_die":
-        return [None] * len(network.layers)
-    if values is None:
-        raise NotEnoughDataError("static int8 ranges are taken from held-out good dies, found none")
+        return [None] * len(layers)
     ranges = []
-    x: FloatArray = calibration_dies(network, values, group)
-    for index, layer in enumerate(network.layers):
-        _require_finite_inputs(index, x)
+    x: FloatArray = u
+    for index, layer in enumerate(layers):
+        require_finite_inputs(index, x)
         ranges.append(range_of(x).widened(1 + recipe.range_margin).to_int8())
         x = layer.activation.apply(x @ layer.weight.T + layer.bias)
     return ranges
-
-
-def _require_finite_inputs(index: int, x: FloatArray) -> None:
-    if not np.isfinite(x).all():
-        raise UsageError(f"the inputs of layer {index} are not finite: train the model again")
 
 
 def _rounding_dies(u: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -185,27 +221,33 @@ def _rounding_dies(u: NDArray[np.float32]) -> NDArray[np.float32]:
     return near
 
 
-def _gptq(
-    network: Network,
+def _rounded(
+    filled: FilledNetwork,
     u: NDArray[np.float32],
     ranges: Sequence[StaticRange | None],
-    per_channel: bool,
+    recipe: Int8Recipe,
 ) -> Iterator[RoundedLayer]:
     """Layer by layer, each on what the int8 layers before it hand on."""
     exact: FloatArray = u.astype(np.float64)
     handed_on, is_positive = u, False
-    for index, (layer, static) in enumerate(zip(network.layers, ranges, strict=True)):
-        _require_finite_inputs(index, handed_on)
+    for index, (layer, static) in enumerate(zip(filled.layers, ranges, strict=True)):
+        require_finite_inputs(index, handed_on)
         steps, size = _int8_input(handed_on, static, is_positive)
         inputs = steps.astype(np.float64) * size
         outputs = (exact @ layer.weight.T + layer.bias).astype(np.float64)
         task = LayerTask(inputs, outputs, layer.activation)
-        rounded = round_layer(layer.weight, task, per_channel=per_channel)
+        if recipe.rounding == "nearest":
+            rounded = _nearest(layer, recipe.per_channel)
+            if recipe.bias_correction:
+                rounded = rounded.right_in_the_mean(task)
+        else:
+            places = filled.originals[index], filled.turns[index]
+            rounded = round_in_turns(layer.weight, task, *places, per_channel=recipe.per_channel)
+            if not recipe.bias_correction:
+                rounded = replace(rounded, bias=layer.bias)
         yield rounded
-        weight = rounded.weight * rounded.scale[:, None].astype(np.float64)
-        found = layer.activation.apply(inputs @ weight.T + rounded.bias.astype(np.float64))
         with np.errstate(over="ignore"):
-            handed_on = found.astype(np.float32)
+            handed_on = layer.activation.apply(rounded.apply(inputs)).astype(np.float32)
         exact, is_positive = layer.activation.apply(outputs), layer.activation.is_positive
 
 
@@ -219,6 +261,17 @@ def _nearest(layer: Dense, per_channel: bool) -> RoundedLayer:
     steps = np.rint(weight.astype(np.float64) / scale[:, None].astype(np.float64))
     steps = np.clip(steps, -WEIGHT_MAX, WEIGHT_MAX)
     return RoundedLayer(steps.astype(np.int8), scale, layer.bias)
+
+
+def weight_steps(quantized: QuantizedNetwork) -> tuple[float, ...]:
+    """Of each layer, the least number of steps that an output's largest weight spans.
+
+    Outputs whose weights are all 0 do not count; a layer of nothing else gives 127. A scale per
+    output channel leaves each at 119 or more, if GPTQ widened it most; one scale per matrix leaves
+    an output whose weights are small with a handful, and its verdicts to chance.
+    """
+    largest = [np.abs(layer.weight.astype(np.int16)).max(axis=1) for layer in quantized.layers]
+    return tuple(float(steps[steps > 0].min(initial=WEIGHT_MAX)) for steps in largest)
 
 
 def simulate(quantized: QuantizedNetwork, u: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -78,7 +78,7 @@ class RangedNetwork(QuantizedNetwork):
 def with_static_ranges(
     network: QuantizedNetwork, values: NDArray[np.float32], group: NDArray[np.int32] | None = None
 ) -> RangedNetwork:
-    """Measure a network's ranges in float32, weights as they were trained.
+    """Measure a network's ranges in float32, weights as they were rounded.
 
     Args:
         network: in int8.
@@ -91,36 +91,37 @@ def with_static_ranges(
         UsageError: a layer's sums are not finite.
     """
     u = calibration_dies(network.network, values, group)
-    ranges = tuple(range_of(x) for x in _sums(network.network, u))
+    ranges = tuple(range_of(x) for x in _sums(network, u))
     return RangedNetwork(network.network, network.layers, ranges)
 
 
 def calibration_dies(
     network: Network, values: NDArray[np.float32], group: NDArray[np.int32] | None
 ) -> NDArray[np.float32]:
-    """u of the dies that are in range, 0 where a test is missing.
+    """u of the dies that are in range and show something, 0 where a test is missing.
 
     Raises:
-        NotEnoughDataError: no die is in range.
+        NotEnoughDataError: there is no such die.
     """
     scaler = network.screen.scaler
     u = scaler.standardise(values, scaler.rows(group, len(values)))
+    has_values = ~np.isnan(u).all(axis=1)
     u = np.where(np.isnan(u), np.float32(0), u)
-    in_range: NDArray[np.float32] = u[(np.abs(u) <= MAX_STANDARDISED).all(axis=1)]
+    in_range: NDArray[np.float32] = u[has_values & (np.abs(u) <= MAX_STANDARDISED).all(axis=1)]
     if len(in_range) == 0:
         raise NotEnoughDataError(
-            "int8 is calibrated on held-out good dies (ranges and rounding), found none in range "
-            f"of {len(values)}"
+            "int8 is calibrated on good dies (ranges and rounding), found none in range "
+            f"of {len(values)}, {np.count_nonzero(has_values)} of which have any value"
         )
     return in_range
 
 
-def _sums(network: Network, u: NDArray[np.float32]) -> Iterator[FloatArray]:
+def _sums(network: QuantizedNetwork, u: NDArray[np.float32]) -> Iterator[FloatArray]:
     yield u
     x: FloatArray = u
     for index, layer in enumerate(network.layers):
         with np.errstate(invalid="ignore", over="ignore"):
-            sums = x @ layer.weight.T + layer.bias
+            sums = x @ (layer.weight * layer.weight_scale[:, None]).T + layer.bias
         if not np.isfinite(sums).all():
             raise UsageError(f"the sums of layer {index} are not finite: train the model again")
         yield sums

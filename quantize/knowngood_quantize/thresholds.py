@@ -1,17 +1,23 @@
 """Thresholds: quantiles of the scores of held-out good dies, with what those dies can say.
 
-The threshold at a yield loss is the split-conformal quantile, the ⌈(n+1)(1−fpr)⌉-th smallest
-score: a further good die of the same process exceeds it with a probability of at most the yield
-loss (Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005). It lies a hair
-above that score, and below the next, so that the die's verdict does not hang on its last bits, in
-which the engines differ. Where n dies are too few for that rank, the tail above their 90 %
-quantile is taken as exponential and extended.
+Without lots the threshold at a yield loss is the split-conformal quantile, the ⌈(n+1)(1−fpr)⌉-th
+smallest score: a further good die of the same process exceeds it with a probability of at most the
+yield loss (Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005). Dies of
+several lots are no such sample: a further lot is another draw. There the level is corrected until
+lots left out in turn lose the nominal share on average, and the interval is that of a cluster
+sample (Woodruff, JASA 47, 1952, with the effective size of Korn and Graubard).
+
+The threshold lies a hair above its score, and below the next, so that no die's verdict hangs on
+its last bits, in which the engines differ. Where fewer than ten dies are expected above it, it is
+extrapolated: the quantile of a generalised Pareto tail.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,48 +25,218 @@ from numpy.typing import NDArray
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._network import MIN_EXCEEDANCES, OPERATING_POINTS, OperatingPoint
 
+from ._lot_spread import LotScores, compatible_shares
+from ._tail import TAIL_SHARE, Tail
+
 Float64 = NDArray[np.float64]
 MIN_SCORES = 20
 """Below this even the start of the tail, the 90 % quantile, rests on a die or two."""
-TAIL_SHARE = 0.1
+RANKS_AROUND = 25
+"""Ranks to either side of a threshold whose ratios refit it; fewer dies have fewer."""
 ROUNDING = 2e-5
 """What fp32 engines may differ by in a score, relative."""
 CONFIDENCE = 0.95
-Z_TWO_SIDED = 1.959964
-"""Quantile of the Gaussian for ``CONFIDENCE``, both sides."""
 
 
 def fit_operating_points(
-    scores: NDArray[np.float32], fprs: Sequence[float] = OPERATING_POINTS
+    scores: NDArray[np.floating],
+    fprs: Sequence[float] = OPERATING_POINTS,
+    lot: NDArray[np.integer] | None = None,
 ) -> tuple[OperatingPoint, ...]:
     """Thresholds at each yield loss.
 
-    Unscored dies (NaN) take no part; ``n_dies`` counts those that do. ``low`` and ``high`` are
-    order statistics that enclose the true quantile with 95 % confidence whatever the distribution
-    (exact binomial); where no order statistic is high enough the fitted tail gives ``high``.
+    Unscored dies (NaN) take no part; ``n_dies`` counts those that do. ``low`` and ``high`` enclose
+    the true quantile with 95 % confidence: order statistics whatever the distribution (exact
+    binomial), further apart where lots differ; beyond the highest die the tail's interval.
 
     Args:
-        scores: float32 ``(n,)`` of held-out good dies.
+        scores: float ``(n,)`` of held-out good dies.
         fprs: yield losses, each above 0 and below 1.
+        lot: int ``(n,)``, which lot each die is of; None takes the dies for independent.
 
     Raises:
         NotEnoughDataError: fewer than ``MIN_SCORES`` dies are scored.
-        UsageError: a yield loss is not between 0 and 1.
+        UsageError: a yield loss is not between 0 and 1, or ``lot`` is not one per die.
     """
     for fpr in fprs:
         if not 0 < fpr < 1:
             raise UsageError(f"a yield loss lies between 0 and 1, found {fpr!r}")
-    ordered = _ordered(scores)
-    return tuple(_operating_point(ordered, fpr) for fpr in fprs)
+    sample = _Sample.of(scores, lot)
+    points: dict[float, OperatingPoint] = {}
+    least = -math.inf
+    for fpr in sorted(fprs, reverse=True):  # a smaller yield loss never has the lower threshold
+        point = sample.operating_point(fpr)
+        least = max(least, point.threshold)
+        points[fpr] = replace(point, threshold=least, high=max(point.high, least))
+    return tuple(points[fpr] for fpr in fprs)
 
 
-def conformal_thresholds(scores: NDArray[np.float32], fprs: Sequence[float]) -> Float64:
-    """Only the thresholds of ``fit_operating_points``, float64 ``(len(fprs),)``."""
-    ordered = _ordered(scores)
-    return np.array([_threshold(ordered, fpr) for fpr in fprs])
+def conformal_thresholds(scores: NDArray[np.floating], fprs: Sequence[float]) -> Float64:
+    """Only the thresholds of ``fit_operating_points``, of independent dies.
+
+    Returns:
+        float64 ``(len(fprs),)``.
+    """
+    sample = _Sample.of(scores, None)
+    return np.array([sample.threshold(fpr) for fpr in fprs])
 
 
-def _ordered(scores: NDArray[np.float32]) -> Float64:
+def refit_operating_points(
+    points: Sequence[OperatingPoint],
+    reference: NDArray[np.floating],
+    scores: NDArray[np.floating],
+) -> tuple[OperatingPoint, ...]:
+    """The operating points of another form of a model, such as its int8 one.
+
+    Thresholds and intervals go to where about as many of the same dies lie above them: each is
+    multiplied by the ratio of the form's scores to the model's at the ranks around it.
+
+    Args:
+        points: of the model as ``reference`` scores it.
+        reference: float ``(n,)``, scores of good dies.
+        scores: float ``(n,)``, the form's scores of the same dies.
+
+    Raises:
+        NotEnoughDataError: fewer than ``MIN_SCORES`` dies are scored.
+    """
+    before, after = _ordered(reference), _ordered(scores)
+    if len(before) != len(after):
+        raise UsageError(
+            f"the form scores {len(after)} good dies, the reference {len(before)}: "
+            "operating points are refitted on the same dies"
+        )
+
+    def moved(score: float) -> float:
+        return _corresponding(score, before, after)
+
+    return tuple(
+        replace(p, threshold=moved(p.threshold), low=moved(p.low), high=moved(p.high))
+        for p in points
+    )
+
+
+def add_operating_points(
+    points: Sequence[OperatingPoint],
+    fprs: Sequence[float],
+    scores: NDArray[np.floating],
+    lot: NDArray[np.integer] | None = None,
+) -> tuple[OperatingPoint, ...]:
+    """Operating points at ``fprs``, of which ``points`` knows some.
+
+    Known ones stay. Between two known ones threshold and interval are linear in the logarithm of
+    the yield loss, as in an exponential tail. Beyond them they are fitted on ``scores``.
+
+    Args:
+        points: ascending yield losses; they may rest on more dies than ``scores``.
+        fprs: yield losses.
+        scores, lot: as of ``fit_operating_points``.
+    """
+    known = {p.fpr: p for p in points}
+    first, last = min(known, default=1.0), max(known, default=0.0)
+    beyond = [fpr for fpr in fprs if not first <= fpr <= last]
+    known |= {p.fpr: p for p in fit_operating_points(scores, beyond, lot)} if beyond else {}
+    return tuple(known.get(fpr) or _between(points, fpr) for fpr in fprs)
+
+
+def _between(points: Sequence[OperatingPoint], fpr: float) -> OperatingPoint:
+    above = next(i for i, p in enumerate(points) if p.fpr > fpr)
+    rarer, commoner = points[above - 1], points[above]
+    place = math.log(fpr / rarer.fpr) / math.log(commoner.fpr / rarer.fpr)
+    n_dies = min(rarer.n_dies, commoner.n_dies)
+
+    def linear(a: float, b: float) -> float:
+        return _float32_not_below(a + place * (b - a))
+
+    return OperatingPoint(
+        fpr,
+        linear(rarer.threshold, commoner.threshold),
+        linear(rarer.low, commoner.low),
+        linear(rarer.high, commoner.high),
+        n_dies,
+        supported=n_dies * fpr >= MIN_EXCEEDANCES * (1 - 1e-9),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Scores of held-out good dies, float64 ``(n,)`` ascending, and by lot where lots are known."""
+
+    ordered: Float64
+    lots: LotScores | None
+
+    @classmethod
+    def of(cls, scores: NDArray[np.floating], lot: NDArray[np.integer] | None) -> _Sample:
+        ordered = _ordered(scores)
+        if lot is None:
+            return cls(ordered, None)
+        if lot.shape != scores.shape:
+            raise UsageError(f"lot must be {scores.shape}, one per die, found {lot.shape}")
+        scored = np.isfinite(scores)
+        return cls(ordered, LotScores.of(scores[scored].astype(np.float64), lot[scored]))
+
+    @cached_property
+    def tail(self) -> Tail:
+        return Tail.of(self.ordered)
+
+    @property
+    def smallest_supported(self) -> float:
+        """The share above which ``MIN_EXCEEDANCES`` dies are expected."""
+        return MIN_EXCEEDANCES * (1 - 1e-9) / len(self.ordered)
+
+    def operating_point(self, fpr: float) -> OperatingPoint:
+        threshold = self.threshold(fpr)
+        low, high = self.interval(fpr)
+        return OperatingPoint(
+            fpr, threshold, min(low, threshold), max(high, threshold), len(self.ordered),
+            supported=fpr >= self.smallest_supported,
+        )  # fmt: skip
+
+    def threshold(self, fpr: float) -> float:
+        level = fpr * self._correction(fpr)
+        seen = min(self.smallest_supported, TAIL_SHARE)
+        if level >= seen:
+            return self._conformal(level)
+        within = self._conformal(seen)
+        return max(within, _float32_between(self.ordered, self.tail.quantile(level)))
+
+    def _correction(self, fpr: float) -> float:
+        """Of the level, for the next lot; unsupported yield losses take that of supported ones."""
+        return 1.0 if self.lots is None else self.lots.correction(max(fpr, self.smallest_supported))
+
+    def _conformal(self, level: float) -> float:
+        n = len(self.ordered)
+        rank = math.ceil((n + 1) * (1 - level) - 1e-9)  # 1 − 0.02 is inexact: 490 must not be 491
+        if rank >= n:
+            return _float32_not_below(self.ordered[-1])
+        return _just_above(self.ordered[rank - 1], self.ordered[rank])
+
+    def interval(self, fpr: float) -> tuple[float, float]:
+        """95 % interval of the score that a share ``fpr`` of all dies exceeds."""
+        n = len(self.ordered)
+        n_effective = float(n) if self.lots is None else self._effective_dies(fpr)
+        first, last = _enclosing_ranks(n, fpr)
+        if n_effective < n:
+            least, largest = compatible_shares(fpr, n_effective)
+            first = min(first, math.floor(n * (1 - largest)))
+            last = max(last, math.ceil(n * (1 - least)) + 1)
+        low = float(self.ordered[max(first, 1) - 1])
+        if last <= n:
+            return low, _float32_not_below(self.ordered[last - 1])
+        return low, _float32_not_below(self._above_all(fpr, n / n_effective))
+
+    def _effective_dies(self, fpr: float) -> float:
+        assert self.lots is not None
+        at = self._conformal(max(fpr, self.smallest_supported))
+        return self.lots.effective_dies(at)
+
+    def _above_all(self, fpr: float, inflation: float) -> float:
+        outside = (1 - CONFIDENCE) / 2
+        if fpr >= self.tail.share:  # of very few dies, which count as still fewer
+            return float(self.ordered[-1])
+        return max(float(self.ordered[-1]), self.tail.interval(fpr, outside, inflation)[1])
+
+
+def _ordered(scores: NDArray[np.floating]) -> Float64:
     ordered = np.sort(scores[np.isfinite(scores)].astype(np.float64))
     if len(ordered) < MIN_SCORES:
         raise NotEnoughDataError(
@@ -70,61 +246,28 @@ def _ordered(scores: NDArray[np.float32]) -> Float64:
     return ordered
 
 
-def _operating_point(ordered: Float64, fpr: float) -> OperatingPoint:
-    n = len(ordered)
-    threshold = _threshold(ordered, fpr)
-    low, high = _interval(ordered, fpr, threshold)
-    supported = n * fpr >= MIN_EXCEEDANCES * (1 - 1e-9)
-    return OperatingPoint(fpr, threshold, low, high, n, supported)
+def _corresponding(score: float, before: Float64, after: Float64) -> float:
+    """Where ``score`` goes when ascending scores go from ``before`` to ``after``, as a float32.
+
+    Its ratio is the median of those of the ranks around it: the ratio of a single rank has the
+    whole error of a single die in it.
+    """
+    place = int(np.searchsorted(before, score, side="right"))
+    reach = min(RANKS_AROUND, max(1, len(before) // 20))
+    first = min(max(place - reach, 0), len(before) - 1)
+    ranks = slice(first, place + reach)
+    known = before[ranks] > 0
+    if not known.any():
+        return _float32_not_below(score)
+    return _float32_not_below(score * float(np.median(after[ranks][known] / before[ranks][known])))
 
 
-def _threshold(ordered: Float64, fpr: float) -> float:
-    n = len(ordered)
-    rank = math.ceil((n + 1) * (1 - fpr) - 1e-9)  # 1 − fpr is inexact: 0.98 · 500 must stay 490
-    if rank < n:
-        return _just_above(ordered[rank - 1], ordered[rank])
-    if rank == n:
-        return _float32_not_below(ordered[-1])
-    return _float32_not_below(max(ordered[-1], _tail_quantile(ordered, fpr)))
-
-
-def _tail_quantile(ordered: Float64, fpr: float, stretch: float = 1.0) -> float:
-    """Quantile of an exponential tail above the 90 % quantile; ``stretch`` scales its mean."""
-    start, mean_excess = _tail(ordered)
-    return start + stretch * mean_excess * math.log(TAIL_SHARE / fpr)
-
-
-def _tail(ordered: Float64) -> tuple[float, float]:
-    """Where the tail starts, and the mean of what exceeds it."""
-    start = float(np.quantile(ordered, 1 - TAIL_SHARE))
-    mean_excess = float((ordered[ordered > start] - start).mean()) if ordered[-1] > start else 0.0
-    return start, mean_excess
-
-
-def _interval(ordered: Float64, fpr: float, threshold: float) -> tuple[float, float]:
-    n = len(ordered)
+def _enclosing_ranks(n: int, fpr: float) -> tuple[int, int]:
+    """Ranks 1 … n whose scores enclose the quantile with 95 % confidence; 0 and n + 1 are open."""
     below = _binomial_cdf(n, 1 - fpr)  # below[i] = P(at most i of n lie below the true quantile)
     outside = (1 - CONFIDENCE) / 2
     first = int(np.searchsorted(below, outside, side="right"))  # P(fewer than `first`) ≤ 2.5 %
-    last = 1 + int(np.searchsorted(below, 1 - outside, side="left"))
-    low = float(ordered[max(first, 1) - 1])
-    if last <= n:
-        return low, _float32_not_below(ordered[last - 1])
-    return low, max(threshold, _float32_not_below(_above_all(ordered, fpr)))
-
-
-def _above_all(ordered: Float64, fpr: float) -> float:
-    """An upper bound of a quantile beyond what order statistics enclose, by the fitted tail.
-
-    The larger of two: the tail with its mean at the upper end of its uncertainty, and the largest
-    score raised by as much as an exponential tail's largest of n may lie below the quantile.
-    """
-    n = len(ordered)
-    stretch = 1 + Z_TWO_SIDED / math.sqrt(max(1.0, TAIL_SHARE * n))
-    _, mean_excess = _tail(ordered)
-    shortfall = -math.log(n * fpr) + math.log(-math.log((1 - CONFIDENCE) / 2))
-    raised = float(ordered[-1]) + stretch * mean_excess * max(0.0, shortfall)
-    return max(raised, _tail_quantile(ordered, fpr, stretch))
+    return first, 1 + int(np.searchsorted(below, 1 - outside, side="left"))
 
 
 def _binomial_cdf(n: int, p: float) -> Float64:
@@ -141,6 +284,16 @@ def _just_above(score: float, following: float) -> float:
     margin = min((following - score) / 2, ROUNDING * abs(score))
     above = float(np.float32(score + margin))
     return above if score <= above < following else _float32_not_below(score)
+
+
+def _float32_between(ordered: Float64, score: float) -> float:
+    """A float32 at ``score`` or a hair above, clear of the dies on both sides where it can be."""
+    n_below = int(np.searchsorted(ordered, score, side="right"))
+    if not 0 < n_below < len(ordered):
+        return _float32_not_below(score)
+    below, following = ordered[n_below - 1], ordered[n_below]
+    clear = _float32_not_below(max(score, _just_above(below, following)))
+    return clear if clear < following else _float32_not_below(below)
 
 
 def _float32_not_below(score: float) -> float:

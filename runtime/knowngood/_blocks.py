@@ -102,6 +102,10 @@ class BlockwiseEngine:
                 codes[part][~dies.evaluable] = UNSCORED_SCORE
         return codes
 
+    def parts(self, n_dies: int, rows: Rows | None) -> Iterator[tuple[slice, Rows | None]]:
+        """The blocks that the engine is given at once, each with its rows of the scaler."""
+        return ((part, _of(rows, part)) for part in self._parts(n_dies))
+
     def _parts(self, n_dies: int) -> Iterator[slice]:
         return (slice(start, start + self._n_dies) for start in range(0, n_dies, self._n_dies))
 

@@ -129,7 +129,7 @@ def score_lot(scorer: Scorer, lot: Lot, options: LotOptions) -> LotResult:
         UsageError: ``lot`` is a path, an array or a table.
     """
     _require_lot(lot)
-    aligned, warnings = _align(scorer.schema, lot, options)
+    aligned, warnings = align_lot(scorer.schema, lot, options)
     is_fail = lot.dies.tester_pass == 0
     judged = np.flatnonzero(~is_fail | options.score_fails)
     scores = np.full(len(is_fail), UNSCORED_SCORE, dtype=np.float32)
@@ -160,7 +160,12 @@ def _require_lot(lot: object) -> None:
         )
 
 
-def _align(model: Schema, lot: Lot, options: LotOptions) -> tuple[Lot, tuple[str, ...]]:
+def align_lot(model: Schema, lot: Lot, options: LotOptions) -> tuple[Lot, tuple[str, ...]]:
+    """The lot with the tests of ``model`` in its order, and what it differs in.
+
+    Raises:
+        SchemaMismatchError: it is not what the model was made for.
+    """
     if not _is_anonymous(lot.schema) and (not _is_anonymous(model) or _has_all(lot.schema, model)):
         alignment = model.align(
             lot.schema, strict=options.strict, allow_absent=options.allow_absent

@@ -67,6 +67,57 @@ class DetectionCurve:
 
 
 @dataclass(frozen=True)
+class HeadTrial:
+    """A score head, or a classical screen, in the comparison of heads.
+
+    Attributes:
+        kind: of the head, or the name of the screen.
+        k: of topk, else 0.
+        detection: share found of each class of injected defects.
+        missing_loss: share rejected of good dies with missing tests of others; 0 if none known.
+        merit: what the choice went by, see ``knowngood_quantize.head_choice``; 0 for a screen.
+    """
+
+    kind: str
+    k: int = 0
+    detection: dict[str, float] = field(default_factory=dict)
+    missing_loss: float = 0.0
+    merit: float = 0.0
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """How the score head came to be.
+
+    Attributes:
+        asked: the kind asked for, or "auto"; empty where it is not known.
+        kind, k: the head.
+        n_axes: shared directions that mahalanobis takes off.
+        n_held_out: held-out good dies that it was fitted on.
+        n_training: training dies, of which a sample told of tails and shared directions.
+        fpr_asked, fpr: yield loss asked for, and the one that heads were compared at; 0 where they
+            were not.
+        n_defective: dies with an injected defect, by class.
+        trials: the heads compared.
+        classical: the classical screens on the same dies.
+        too_few: the held-out dies were too few to choose by, so the first candidate was taken.
+    """
+
+    asked: str = ""
+    kind: str = ""
+    k: int = 0
+    n_axes: int = 0
+    n_held_out: int = 0
+    n_training: int = 0
+    fpr_asked: float = 0.0
+    fpr: float = 0.0
+    n_defective: dict[str, int] = field(default_factory=dict)
+    trials: tuple[HeadTrial, ...] = ()
+    classical: tuple[HeadTrial, ...] = ()
+    too_few: bool = False
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The yardstick: defects injected into held-out passing dies, detectors side by side.
 
@@ -75,6 +126,7 @@ class Evaluation:
         n_good: held-out good dies.
         yield_loss: grid of yield losses; ``DetectionCurve.detection`` has one value for each.
         facts: other figures by name: fail-die AUC, limit check AUC, missing-count AUC, coverage.
+        head_choice: how the autoencoder's head came to be.
     """
 
     how: str = ""
@@ -82,6 +134,7 @@ class Evaluation:
     yield_loss: tuple[float, ...] = ()
     curves: tuple[DetectionCurve, ...] = ()
     facts: dict[str, float] = field(default_factory=dict)
+    head_choice: HeadChoice = HeadChoice()
 
 
 @dataclass(frozen=True)
@@ -108,7 +161,12 @@ class Drift:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a model file says of itself; ``precision`` as in the names of the files written."""
+    """What a model file says of itself.
+
+    Attributes:
+        precision: as in the names of the files written.
+        certificate: JSON text, what this form changed of fp32's verdicts; empty if there is none.
+    """
 
     screen: Screen
     precision: str
@@ -118,6 +176,7 @@ class Manifest:
     provenance: Provenance = Provenance()
     evaluation: Evaluation = Evaluation()
     drift: tuple[Drift, ...] = ()
+    certificate: str = ""
 
     def __repr__(self) -> str:
         layers = " → ".join(map(str, self.widths))
@@ -144,6 +203,8 @@ class Manifest:
             "evaluation": pack_record(self.evaluation),
             "drift": [pack_record(d) for d in self.drift],
         }
+        if self.certificate:
+            data["certificate"] = json.loads(self.certificate)
         return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
@@ -220,7 +281,16 @@ def _read(data: dict[str, Any]) -> Manifest:
         provenance=provenance,
         evaluation=evaluation,
         drift=drift,
+        certificate=_read_certificate(data),
     )
+
+
+def _read_certificate(data: dict[str, Any]) -> str:
+    if "certificate" not in data:
+        return ""
+    if not isinstance(data["certificate"], dict):
+        raise ValueError(f"the certificate is {type(data['certificate']).__name__}, no object")
+    return json.dumps(data["certificate"], sort_keys=True, separators=(",", ":"))
 
 
 def read_history(data: dict[str, Any]) -> tuple[Provenance, Evaluation, tuple[Drift, ...]]:
@@ -299,4 +369,14 @@ def _read_evaluation(data: dict[str, Any]) -> Evaluation:
     curves = tuple(
         DetectionCurve(**{**c, "detection": tuple(c["detection"])}) for c in data["curves"]
     )
-    return Evaluation(**{**data, "curves": curves, "yield_loss": tuple(data["yield_loss"])})
+    choice = _read_head_choice(data.get("head_choice", {}))
+    yield_loss = tuple(data["yield_loss"])
+    return Evaluation(**{**data, "curves": curves, "yield_loss": yield_loss, "head_choice": choice})
+
+
+def _read_head_choice(data: dict[str, Any]) -> HeadChoice:
+    """An empty one in manifests older than this."""
+    trials = {
+        name: tuple(HeadTrial(**t) for t in data.get(name, ())) for name in ("trials", "classical")
+    }
+    return HeadChoice(**{**data, **trials})

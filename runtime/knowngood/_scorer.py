@@ -222,6 +222,36 @@ class Scorer:
         rows, _ = self._rows(group, len(accepted))
         return self._blocks.reconstruct(accepted, rows)
 
+    def rescoring_rate(
+        self, values: NDArray[Any], group: NDArray[np.integer[Any]] | None = None
+    ) -> float:
+        """Share of dies that "verified" scores again in fp32, 0 to 1, at this operating point.
+
+        It is the monitor of verified verdicts: docs/verified.md says which rate is alarming. NumPy
+        finds it, in some tens of microseconds a die. NaN for no dies at all.
+
+        Args:
+            values, group: as ``score`` takes them.
+
+        Raises:
+            UsageError: the arrays are not what they must be, or the scorer's precision is another.
+        """
+        sealed = self._model.sealed
+        if sealed is None or self.precision != "verified":
+            raise UsageError(
+                f"only precision 'verified' scores dies again; this is {self.precision!r}: load a "
+                ".kgd with calibrated bands (precision=)"
+            )
+        from .engines._reference import rescored_dies
+
+        accepted = self._accept(values)
+        rows, _ = self._rows(group, len(accepted))
+        n_rescored = sum(
+            int(np.count_nonzero(rescored_dies(sealed, accepted[part], of_part, fpr=self.fpr)))
+            for part, of_part in self._blocks.parts(len(accepted), rows)
+        )
+        return n_rescored / len(accepted) if len(accepted) else float("nan")
+
     def encode(
         self, values: NDArray[Any], group: NDArray[np.integer[Any]] | None = None
     ) -> NDArray[np.float32]:

@@ -152,4 +152,5 @@ class SealedModel:
             provenance=self.provenance,
             evaluation=self.evaluation,
             drift=self.drift,
+            certificate=self.certificate,
         )

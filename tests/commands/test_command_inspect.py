@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from knowngood._commands import main
 from knowngood._kgd import encode
-from knowngood._manifest import Drift, Manifest, Provenance, Source
+from knowngood._manifest import (
+    Drift,
+    Evaluation,
+    HeadChoice,
+    HeadTrial,
+    Manifest,
+    Provenance,
+    Source,
+)
 from knowngood.stdf import write_lot
 from sealed_models import tiny_sealed
 from tiny_lots import tiny_lot
@@ -49,6 +58,25 @@ def as_json(capsys, path):
     return json.loads(capsys.readouterr().out)
 
 
+def test_how_the_head_was_chosen_is_shown(tmp_path, capsys):
+    trials = (HeadTrial("topk", 3, {"block_shift": 0.75}, 0.02, 0.7),)
+    choice = HeadChoice(
+        "auto", "topk", 3, 0, 400, 3000, 0.005, 0.02, {"block_shift": 9}, trials,
+        (HeadTrial("pca", 0, {"block_shift": 0.25}),),
+    )  # fmt: skip
+    manifest = replace(full_manifest(), evaluation=Evaluation(head_choice=choice))
+    path = tmp_path / "chosen.onnx"
+    path.write_bytes(tiny_onnx(NETWORK, manifest))
+    facts = as_json(capsys, path)["evaluation"]["head_choice"]
+    assert facts["trials"][0]["detection"] == {"block_shift": 0.75}
+    assert main(["inspect", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("  head is"))
+    assert "topk (k = 3), best of 1; fitted on 400 held-out good dies" in lines[first]
+    assert "at 2.00% yield loss, the nearest to 0.50% that 400 allow:" in lines[first + 1]
+    assert lines[first + 4].split() == ["PCA", "residual", "25.0%"]
+
+
 def test_a_model_as_json(model, capsys):
     facts = as_json(capsys, model)
     assert (facts["kind"], facts["detector"], facts["precision"]) == ("onnx", "autoencoder", "fp32")
@@ -62,7 +90,7 @@ def test_a_model_as_json(model, capsys):
     assert facts["provenance"]["sources"][0]["name"] == "lot1.stdf"
     assert facts["drift"][0]["form"] == "onnx fp32"
     assert facts["model_id"] == facts["sha256"]
-    assert (facts["precisions"], facts["certificate"]) == (["fp32"], False)
+    assert (facts["precisions"], facts["certificate"]) == (["fp32"], None)
     assert model.read_bytes().count(facts["sha256"].encode()) == 1
 
 

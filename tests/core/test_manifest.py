@@ -15,6 +15,8 @@ from knowngood._manifest import (
     DetectionCurve,
     Drift,
     Evaluation,
+    HeadChoice,
+    HeadTrial,
     Manifest,
     Provenance,
     Source,
@@ -60,9 +62,37 @@ def test_round_trip_is_exact() -> None:
     np.testing.assert_array_equal(again.screen.head.present_offset, [0, 0.25, 0])
 
 
+def test_how_the_head_was_chosen_is_kept() -> None:
+    trials = (HeadTrial("topk", 5, {"block_shift": 0.5}, -0.25), HeadTrial("mse"))
+    choice = HeadChoice(
+        "auto", "topk", 5, 0, 400, 3000, 0.005, 0.02, {"block_shift": 7}, trials,
+        (HeadTrial("pca", 0, {"block_shift": 0.25}),), True,
+    )  # fmt: skip
+    manifest = make_manifest()
+    manifest = replace(manifest, evaluation=replace(manifest.evaluation, head_choice=choice))
+    again = Manifest.from_json(manifest.to_json())
+    assert again.evaluation.head_choice == choice
+    assert again.to_json() == manifest.to_json()
+
+
+def test_a_manifest_older_than_the_choice_of_heads_is_read() -> None:
+    data = json.loads(make_manifest().to_json())
+    del data["evaluation"]["head_choice"]
+    assert Manifest.from_json(json.dumps(data)).evaluation.head_choice == HeadChoice()
+
+
+def test_a_certificate_is_carried_as_json() -> None:
+    manifest = replace(make_manifest(), certificate='{"b": [1, 0.5], "a": "µ"}')
+    again = Manifest.from_json(manifest.to_json())
+    assert json.loads(again.certificate) == {"a": "µ", "b": [1, 0.5]}
+    assert again.to_json() == manifest.to_json()
+    assert Manifest.from_json(make_manifest().to_json()).certificate == ""
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
+        (lambda d: d.update(certificate=[1]), "the certificate is list"),
         (lambda d: d.update(knowngood_manifest=99), "version 99"),
         (lambda d: d.pop("knowngood_manifest"), "not a knowngood manifest"),
         (lambda d: d["schema"]["tests"].pop(), "digest"),

@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._schema import Schema, Test
-from knowngood_export import AutoencoderDetector, FewDiesWarning, _fit
+from knowngood_export import AutoencoderDetector, FewDiesWarning
 
 N_TESTS = 24
 CENTRE = np.logspace(-6, 6, N_TESTS)
@@ -157,26 +157,16 @@ def test_auto_takes_the_head_that_detects_most() -> None:
     assert found["auto"] > found["mse"] + 0.1
 
 
-def test_auto_judges_heads_on_dies_they_did_not_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    learnt, judged = [], []
-
-    def spied_fit(network, values, *args, **options):
-        learnt.append({die.tobytes() for die in values})
-        return fit_head(network, values, *args, **options)
-
-    def spied_inject(good, *args, **options):
-        judged.append({die.tobytes() for die in good.values})
-        return inject_defects(good, *args, **options)
-
-    fit_head, inject_defects = _fit.fit_head, _fit.inject_defects
-    monkeypatch.setattr(_fit, "fit_head", spied_fit)
-    monkeypatch.setattr(_fit, "inject_defects", spied_inject)
+def test_auto_compares_heads_on_validation_dies_beside_classical_screens() -> None:
     detector = AutoencoderDetector(head="auto", fpr=0.05, epochs=1, n_threads=1, random_state=0)
-    detector.fit(good_dies(1500, 0))
-    *candidates, chosen = learnt
-    assert len(candidates) == len(_fit.HEADS) == 4
-    assert all(dies.isdisjoint(judged[0]) for dies in candidates)
-    assert chosen == candidates[0] | judged[0]
+    choice = detector.fit(good_dies(1500, 0)).head_choice_
+    head = detector.network_.screen.head
+    assert (choice.asked, choice.kind, choice.k) == ("auto", head.kind, head.k)
+    n_held_out = 1500 - choice.n_training - detector.operating_point_.n_dies
+    assert choice.n_held_out == n_held_out >= 100  # and none of those that set the threshold
+    assert (choice.fpr_asked, choice.fpr) == (0.05, 0.05)
+    assert [trial.kind for trial in choice.classical] == ["pat", "t2", "pca"]
+    assert detector.to_trained_model().evaluation.head_choice == choice
 
 
 def test_a_schema_names_the_tests_of_the_model() -> None:

@@ -14,6 +14,7 @@ from knowngood._manifest import Evaluation, Provenance
 from knowngood._model_file import read_model
 from knowngood_export._fit import Part
 from knowngood_export._trained import CalibrationSet, Int8Dies, TrainedModel, save_model
+from knowngood_quantize.int8 import Int8Recipe
 from knowngood_quantize.thresholds import fit_operating_points
 from random_networks import make_dies, make_network
 
@@ -25,7 +26,10 @@ def model_path(tmp_path_factory):
     defective, defective_group = make_dies(network, 100, seed=9)
     points = fit_operating_points(forward(network, good).scores)
     network = replace(network, screen=network.screen.with_operating_points(points))
-    calibration = CalibrationSet(good, group, defective, defective_group)
+    calibration = CalibrationSet(
+        good, group, defective, defective_group, np.arange(100, dtype=np.int32) % 3,
+        np.arange(1000, dtype=np.int32) % 4,
+    )  # fmt: skip
     part = Part(*make_dies(network, 600, missing=0.02, seed=3))
     int8_dies = Int8Dies.of(part, part)
     provenance = Provenance(notes=("three constant tests were left out",))
@@ -39,7 +43,7 @@ def test_writes_all_forms_and_prints_a_table(model_path, tmp_path, capsys):
     assert capsys.readouterr().out == ""
     assert main(["export", model_path, "-o", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert len(list((tmp_path / "out").iterdir())) == 5
+    assert len(list((tmp_path / "out").iterdir())) == 6
     for name in ("model.kgd", "model.onnx", "model.int8.onnx", "model.tflite", "model.int8.tflite"):
         assert name in printed
     assert "note: three constant tests were left out" in printed
@@ -76,3 +80,28 @@ def test_a_model_that_is_no_model_is_exit_code_3(tmp_path, capsys):
     assert main(["export", str(tmp_path / "model.pt"), "-o", str(tmp_path)]) == 3
     assert "model.pt" in capsys.readouterr().err
     assert np.all([p.name == "model.pt" for p in tmp_path.iterdir()])
+
+
+def test_the_recipe_is_read_from_a_file_or_chosen_by_its_flips(model_path, tmp_path, capsys):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(Int8Recipe(rounding="nearest", smoothing=0.25).to_json())
+    order = ["export", model_path, "--formats", "onnx", "--precision", "int8", "--json"]
+    assert main([*order, "-o", str(tmp_path / "a"), "--recipe", str(recipe)]) == 0
+    told = json.loads(capsys.readouterr().out)["certificate"]["recipe"]
+    assert (told["rounding"], told["smoothing"]) == ("nearest", 0.25)
+    assert main([*order, "-o", str(tmp_path / "b"), "--recipe", "auto"]) == 0
+    told = json.loads(capsys.readouterr().out)["certificate"]["recipe"]
+    assert len(told["trials"]) >= 4
+    assert told["rounding"] in {trial["recipe"]["rounding"] for trial in told["trials"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{}x", "not an int8 recipe"), (None, "cannot read the recipe")]
+)
+def test_a_recipe_that_is_none_is_refused(model_path, tmp_path, capsys, text, message):
+    recipe = tmp_path / "recipe.json"
+    if text is not None:
+        recipe.write_text(text)
+    code = main(["export", model_path, "-o", str(tmp_path / "a"), "--recipe", str(recipe)])
+    assert code in (2, 3)
+    assert message in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -20,11 +21,13 @@ from knowngood.engines import open_engine
 from knowngood_export import _forms
 from knowngood_export._foreign import Request, trained_from_module
 from knowngood_export._forms import Form
-from knowngood_export._gates import ExportGates
+from knowngood_export._gates import require_fp32
 from knowngood_export.export import export_model, export_trained
+from knowngood_quantize.certificate import CertificateGates, FormLimits
 from knowngood_quantize.scaling import fit_scaler
 
-FILES = ["model.int8.onnx", "model.int8.tflite", "model.kgd", "model.onnx", "model.tflite"]
+MODELS = ["model.int8.onnx", "model.int8.tflite", "model.kgd", "model.onnx", "model.tflite"]
+FILES = ["certificate.json", *MODELS]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def test_writes_every_form_and_nothing_else(exported):
         assert form.conversion_s < 1
         assert form.precision == form.form.split()[1]
         assert form.precision in read_model(form.path).precisions
-    assert sorted(p.name for p in report.paths) == FILES
+    assert sorted(p.name for p in report.paths) == MODELS
     assert report.notes == ()
 
 
@@ -69,7 +72,7 @@ def test_reconstructions_are_those_of_torch(autoencoder, exported):
 def test_every_form_rejects_its_yield_loss_of_unseen_good_dies(exported):
     folder, _ = exported
     values = correlated(5000, 4)
-    for name in FILES:
+    for name in MODELS:
         model = read_model(folder / name)
         point = model.manifest.screen.operating_point(0.02)
         rejected = (open_engine(model).score(values, None) > point.threshold).mean()
@@ -97,7 +100,7 @@ def test_each_form_has_thresholds_and_drift_of_its_own(exported):
 
 def test_only_what_is_asked_for_is_written(trained, tmp_path):
     export_trained(trained, tmp_path, ["tflite"], ["int8"])
-    assert [p.name for p in tmp_path.iterdir()] == ["model.int8.tflite"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["certificate.json", "model.int8.tflite"]
 
 
 def test_schema_and_groups_go_into_the_files(autoencoder, good, tmp_path):
@@ -204,30 +207,58 @@ def test_a_form_that_scores_other_dies_is_not_written(trained, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("gates", "message"),
-    [
-        (ExportGates(int8_error=1e-6), "kgd int8 .* median relative score error"),
-        (ExportGates(int8_flips_defective=0, counting_slack=-1), "dies flipped"),
-    ],
-)
-def test_int8_gates(trained, tmp_path, gates, message):
-    with pytest.raises(GateError, match=message):
-        export_trained(trained, tmp_path, gates=gates)
+STRICT = FormLimits("int8", flips_good=1, flips_defective=1, bias=1e-6, spearman=0, auc_change=1)
+
+
+def test_a_breach_of_the_gates_writes_nothing_and_tells_the_figures(trained, tmp_path):
+    gates = CertificateGates(limits=(STRICT,))
+    with pytest.raises(GateError) as caught:
+        export_trained(trained, tmp_path, ("onnx",), gates=gates)
+    assert re.search(
+        r"onnx int8 is too far from fp32 on 1,200 good dies held out.*: onnx int8: median relative "
+        r"score error of good dies: [\d.e-]+, at most 1e-06 is allowed\. Nothing was written",
+        str(caught.value),
+    )
+    assert "onnx fp32" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_gates_know_the_limits_they_state():
-    gates = ExportGates()
-    drift = Drift("x", 10_000, 1000, 0.25, 9.0, 80, 205, 0, 0)
-    gates.check(Form("onnx", "int8"), drift, 0.005, 0.0)
-    for field, value in (("error_median", 0.26), ("flips_good", 81), ("flips_defective", 206)):
-        with pytest.raises(GateError):
-            gates.check(Form("onnx", "int8"), replace(drift, **{field: value}), 0.005, 0.0)
-    gates.check(Form("onnx", "fp32"), replace(drift, error_worst=4e-6), 0.005, 1e-6)
-    gates.check(Form("onnx", "fp32"), replace(drift, error_worst=8e-6), 0.005, 2.1e-6)
-    with pytest.raises(GateError):
-        gates.check(Form("onnx", "fp32"), replace(drift, error_worst=8e-6), 0.005, 1.9e-6)
+def test_a_finer_form_takes_the_place_of_a_refused_one(trained, tmp_path):
+    gates = CertificateGates(limits=(STRICT, replace(STRICT, precision="int16x8", bias=1)))
+    report = export_trained(
+        trained, tmp_path, ("onnx", "tflite"), ("int8",), gates=gates, fall_back=True
+    )
+    assert [f.form for f in report.forms] == ["onnx fp32", "tflite int16x8"]
+    names = ["certificate.json", "model.int16x8.tflite", "model.onnx"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    told = [note for note in report.notes if "takes its place" in note]
+    assert re.match(r"onnx int8 left out, onnx fp32 takes its place: median .* 1e-06", told[0])
+    assert re.match(r"tflite int8 left out, tflite int16x8 takes its place: median", told[1])
+    assert report.certificate.passed
+
+
+def test_a_refused_form_gives_way_until_fp32(trained, tmp_path):
+    gates = CertificateGates(limits=(STRICT, replace(STRICT, precision="int16x8")))
+    report = export_trained(trained, tmp_path, ("tflite",), gates=gates, fall_back=True)
+    assert [f.form for f in report.forms] == ["tflite fp32"]
+    assert sum("left out" in note for note in report.notes) == 2
+
+
+def test_fp32_that_is_refused_has_nothing_finer(trained, tmp_path):
+    gates = CertificateGates(fp32_error=0.0, float32_allowance=0.0)
+    with pytest.raises(GateError, match=r"fp32 is too far from the trained model"):
+        export_trained(trained, tmp_path, ("onnx",), ("fp32",), gates=gates, fall_back=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_fp32_form_may_err_as_float32_does(trained):
+    drift = Drift("x", 10_000, 1000, 0.25, 4e-6, 80, 205, 0, 0)
+    form, gates = Form("onnx", "fp32"), CertificateGates()
+    require_fp32(form, drift, gates, 1e-6)
+    drift = replace(drift, error_worst=8e-6)
+    require_fp32(form, drift, gates, 2.1e-6)
+    with pytest.raises(GateError, match="8e-06"):
+        require_fp32(form, drift, gates, 1.9e-6)
 
 
 def test_a_full_disk_changes_no_file(trained, tmp_path, monkeypatch):

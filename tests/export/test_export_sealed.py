@@ -15,13 +15,12 @@ from knowngood._forward import forward
 from knowngood._model_file import read_model
 from knowngood._network import Dense
 from knowngood.engines import open_engine
-from knowngood_export import AutoencoderDetector, _make_files, _sealing
+from knowngood_export import AutoencoderDetector, _drafts, _make_files, _sealing
 from knowngood_export._fit import AutoencoderConfig, Part, with_thresholds
-from knowngood_export._gates import ExportGates
 from knowngood_export.baselines import fit_baselines
 from knowngood_export.export import export_trained
+from knowngood_quantize.certificate import Certificate, CertificateGates
 from knowngood_quantize.int8 import Int8Recipe
-from knowngood_quantize.thresholds import fit_operating_points
 
 FPR = 0.02
 NO_SCORE = 0x7FC00000
@@ -48,9 +47,9 @@ def test_one_file_holds_both_precisions(sealed):
     path, report = sealed
     assert [(f.form, f.path) for f in report.forms] == [("kgd fp32", path), ("kgd int8", path)]
     model = read_model(path)
-    assert model.precisions == ("int8", "fp32")
+    assert model.precisions == ("verified", "int8", "fp32")
     assert model.sealed.drift == tuple(f.drift for f in report.forms)
-    assert knowngood.load(path).precision == "int8"
+    assert knowngood.load(path).precision == "verified"
     assert knowngood.load(path, precision="fp32").precision == "fp32"
 
 
@@ -66,11 +65,14 @@ def test_reconstructions_are_those_of_torch(autoencoder, sealed):
 
 def test_each_precision_has_thresholds_of_its_own(trained, sealed):
     points = read_model(sealed[0]).sealed.points
+    exact_scores = forward(trained.network, trained.calibration.good).scores
+    float64 = trained.network.screen.operating_points
     for precision in ("fp32", "int8"):
         scorer = knowngood.load(sealed[0], precision=precision, engine="reference")
         scores = scorer.score(trained.calibration.good).scores
-        assert points[precision] == fit_operating_points(scores)
-    float64 = fit_operating_points(forward(trained.network, trained.calibration.good).scores)
+        for exact, point in zip(float64, points[precision], strict=True):
+            rejected = (scores > point.threshold).sum()
+            assert rejected == (exact_scores > exact.threshold).sum()
     for exact, point in zip(float64, points["fp32"], strict=True):
         assert point.threshold == pytest.approx(exact.threshold, rel=2e-5)
     assert points["int8"] != points["fp32"]
@@ -174,21 +176,33 @@ def test_a_file_that_computes_something_else_is_not_written(trained, tmp_path, m
         bits = {p: np.where(b == NO_SCORE, b, b ^ np.uint32(1)) for p, b in given.items()}
         return original(replace(model, golden=replace(model.golden, score_bits=bits)))
 
-    original = _make_files.encode
-    monkeypatch.setattr(_make_files, "encode", encode)
+    original = _drafts.encode
+    monkeypatch.setattr(_drafts, "encode", encode)
     with pytest.raises(ModelFileError, match=r"model\.kgd"):
         export_trained(trained, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_breach_of_the_int8_gate_writes_nothing(trained, tmp_path):
+def test_a_breach_of_verified_writes_nothing(trained, tmp_path):
     (tmp_path / "model.kgd").write_bytes(b"older")
-    gates = ExportGates(int8_error=1e-6)
-    with pytest.raises(GateError, match=r"kgd int8 .* median relative score error"):
+    gates = CertificateGates(rescoring=0.0)
+    with pytest.raises(GateError, match=r"kgd verified: good dies scored again in fp32"):
         export_trained(trained, tmp_path, ("kgd",), gates=gates)
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"older"]
-    export_trained(trained, tmp_path, ("kgd",), ("fp32",), gates=gates)
+    report = export_trained(trained, tmp_path, ("kgd",), gates=gates, fall_back=True)
     assert read_model(tmp_path / "model.kgd").precisions == ("fp32",)
+    assert any("kgd fp32 takes its place" in note for note in report.notes)
+
+
+def test_the_certificate_is_in_the_file_and_beside_it(trained, sealed):
+    text = read_model(sealed[0]).sealed.certificate
+    certificate = Certificate.from_json(text)
+    assert [f.form for f in certificate.forms] == ["kgd verified", "kgd int8"]
+    assert certificate == sealed[1].certificate
+    assert (sealed[0].parent / "certificate.json").read_text() == f"{text}\n"
+    assert certificate.model_id == read_model(sealed[0]).model_id
+    assert certificate.created == trained.provenance.created
+    assert next(d.n for d in certificate.dies) == len(trained.calibration.good)
 
 
 def test_static_ranges_have_no_place_in_it(trained, tmp_path):

@@ -12,7 +12,7 @@ import knowngood
 from knowngood._errors import UsageError
 from knowngood._forward import forward
 from knowngood._network import Activation
-from knowngood_export import _make_files
+from knowngood_export import _conversions, _make_files
 from knowngood_export.export import export_trained
 from knowngood_quantize.int8 import Int8Recipe
 
@@ -27,7 +27,7 @@ def exported(trained, tmp_path_factory):
 
 def test_both_files_are_written_with_their_drift(exported):
     folder, report = exported
-    names = ["model.int16x8.tflite", "model.int8-full.tflite"]
+    names = ["certificate.json", "model.int16x8.tflite", "model.int8-full.tflite"]
     assert sorted(p.name for p in folder.iterdir()) == names
     assert [f.form for f in report.forms] == [f"tflite {p}" for p in PRECISIONS]
     int16x8, full = (f.drift.error_median for f in report.forms)
@@ -58,7 +58,7 @@ def test_what_the_edge_tpu_cannot_run_is_refused_before_any_work(trained, tmp_pa
         replace(layer, activation=Activation("elu", 1.0)) for layer in trained.network.layers
     )
     elu = replace(trained, network=replace(trained.network, layers=layers))
-    monkeypatch.setattr(_make_files, "quantize", None)
+    monkeypatch.setattr(_conversions, "quantize", None)
     monkeypatch.setattr(_make_files.TrainedScores, "of", None)
     with pytest.raises(UsageError, match="elu is not an operator of the Edge TPU"):
         export_trained(elu, tmp_path / "new", ("kgd", "tflite"), ("fp32", "int8-full"))

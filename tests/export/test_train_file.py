@@ -45,6 +45,8 @@ def model() -> TrainedModel:
             np.array([257], np.int32),
             np.zeros((0, 5), np.float32),
             np.zeros(0, np.int32),
+            np.zeros(0, np.int32),
+            np.array([7], np.int32),
         ),
         int8_dies=Int8Dies(
             Part(np.ones((2, 5), np.float32), np.array([257, 1], np.int32)),

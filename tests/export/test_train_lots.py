@@ -14,7 +14,8 @@ from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._forward import forward
 from knowngood._lot import Lot
 from knowngood_export import AutoencoderConfig, TrainedModel, TrainingRecipe, load_model, synthetic
-from knowngood_export._training_summary import summarise
+from knowngood_export._trained import save_model
+from knowngood_export._training_summary import summarise, training_record
 from knowngood_export.train_lots import LotTrainingConfig, train_on_lots
 from knowngood_quantize.yardstick import detection_at
 
@@ -98,6 +99,39 @@ def test_the_summary_says_what_matters(model: TrainedModel) -> None:
         "limit check", "count of missing tests", "missing tests of fail dies",
     ):  # fmt: skip
         assert part in text, part
+
+
+def test_the_record_says_what_the_head_had_and_what_the_autoencoder_adds(
+    model: TrainedModel,
+) -> None:
+    record = training_record(model)
+    head = record["head"]
+    assert (head["kind"], head["k"], head["n_axes"]) == ("topk", 5, 0)
+    assert head["n_training"] == model.provenance.n_train
+    n_held_out = model.provenance.n_held_out - len(model.calibration.good)
+    assert head["n_held_out"] == n_held_out
+    assert f"fitted on {n_held_out:,} held-out good dies" in summarise(model)
+    assert [added["yield_loss"] for added in record["added_value"]] == [0.005, 0.02]
+    for added in record["added_value"]:
+        best = max(added["detection"][other] for other in ("pat", "t2", "pca"))
+        difference = added["detection"]["autoencoder"] - best
+        assert added["difference"] == pytest.approx(difference)
+        assert added["detection"][added["best_classical"]] == best
+
+
+def test_auto_is_told_with_its_table_and_kept_in_the_file(lots: list[Lot], tmp_path: Path) -> None:
+    config = replace(QUICK, head="auto", recipe=TrainingRecipe(epochs=2, n_threads=1))
+    model = train_on_lots(lots, config=LotTrainingConfig(config, n_folds=2))
+    choice, head = model.evaluation.head_choice, model.network.screen.head
+    assert model.evaluation.how.startswith("cross-validated")
+    assert (choice.asked, choice.kind, choice.k) == ("auto", head.kind, head.k)
+    assert choice.fpr_asked == 0.02
+    assert choice.n_held_out * choice.fpr >= 10
+    assert [screen.kind for screen in choice.classical] == ["pat", "t2", "pca"]
+    text = summarise(model)
+    assert f"at {choice.fpr:.2%} yield loss" in text
+    save_model(tmp_path / "model.pt", model)
+    assert load_model(tmp_path / "model.pt").evaluation.head_choice == choice
 
 
 def test_small_lots_are_cross_validated(lots: list[Lot]) -> None:

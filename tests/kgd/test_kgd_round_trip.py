@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from knowngood._errors import UsageError
 from knowngood._kgd import decode, encode, list_contents
+from knowngood._manifest import HeadChoice, HeadTrial
 from knowngood._model_file import parse_model
 from knowngood._network import Activation, StaticRange
 from knowngood._schema import Purpose, Schema, Test
@@ -228,3 +229,14 @@ ONE_TEST_TWICE = replace(
 def test_what_cannot_be_written_exactly_is_refused(model, says):
     with pytest.raises(UsageError, match=says):
         encode(model)
+
+
+def test_files_older_than_the_choice_of_heads_are_canonical():
+    """Their manifests lack the field; what says nothing is still written without it."""
+    evaluation = HISTORY["evaluation"]
+    plain = tiny_sealed(**{**HISTORY, "evaluation": replace(evaluation, head_choice=HeadChoice())})
+    assert b"head_choice" not in goes_round(plain)
+    trials = (HeadTrial("topk", 5, {"single_test": 0.75}, 0.5),)
+    choice = HeadChoice("auto", "topk", 5, 0, 900, 4000, 0.005, 0.01, {"single_test": 500}, trials)
+    told = tiny_sealed(**{**HISTORY, "evaluation": replace(evaluation, head_choice=choice)})
+    assert b'"head_choice":{"asked":"auto"' in goes_round(told)

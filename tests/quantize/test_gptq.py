@@ -13,7 +13,14 @@ from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._forward import reconstruct
 from knowngood._network import Activation, Dense, Network, Scaler, Screen
 from knowngood._schema import Schema
-from knowngood_quantize._gptq import DAMPING, GATED_INPUTS, LayerTask, RoundedLayer, round_layer
+from knowngood_quantize._gptq import (
+    DAMPING,
+    GATED_INPUTS,
+    LayerTask,
+    RoundedLayer,
+    round_in_turns,
+    round_layer,
+)
 from knowngood_quantize.heads import unfitted_head
 from knowngood_quantize.int8 import Int8Recipe, quantize, simulate
 
@@ -143,6 +150,24 @@ def test_a_layer_wider_than_is_rounded_at_once() -> None:
 
 
 @pytest.mark.parametrize("activation", [LINEAR, RELU])
+def test_copies_make_up_for_each_others_error(activation: Activation) -> None:
+    """Four copies of an output, each rounded alone, err alike; in turns their mean errs less."""
+    weight, x = _weight(6, 40), _correlated(1500, 40, 0.5, 12)
+    z = x @ weight.T.astype(np.float64)
+    originals, turns = np.tile(np.arange(6), 4), np.repeat(np.arange(4), 6)
+    task = LayerTask(x, z[:, originals], activation)
+
+    def error(layer: RoundedLayer) -> float:
+        found = activation.apply(layer.apply(x)).reshape(len(x), 4, 6).mean(axis=1)
+        return float(np.sqrt(np.mean((found - activation.apply(z)) ** 2)))
+
+    alone = round_layer(weight[originals], task)
+    in_turns = round_in_turns(weight[originals], task, originals, turns)
+    assert error(in_turns) < 0.5 * error(alone)
+    np.testing.assert_array_equal(in_turns.weight[:6], alone.weight[:6])
+
+
+@pytest.mark.parametrize("activation", [LINEAR, RELU])
 def test_inputs_that_never_move_and_outputs_that_never_open(activation: Activation) -> None:
     weight, x = _weight(4, 6), _correlated(50, 6, 0.5, 7)
     weight[2] = 0
@@ -185,7 +210,8 @@ def test_a_network_drifts_less_on_other_dies(activations: str, gain: float) -> N
 
     def error(rounding: str) -> float:
         recipe = Int8Recipe.from_json(
-            f'{{"activations": "{activations}", "rounding": "{rounding}"}}'
+            f'{{"activations": "{activations}", "rounding": "{rounding}", '
+            f'"bias_correction": {"true" if rounding == "gptq" else "false"}}}'
         )
         y = simulate(quantize(network, _dies(1500, 10), None, recipe), fresh)
         return float(np.sqrt(np.mean((y - exact) ** 2)))
@@ -244,3 +270,5 @@ def test_sums_that_could_overflow_are_refused() -> None:
     with pytest.raises(UsageError, match=r"layer 1 has 66,312 inputs.* 2,147,514,120"):
         quantize(wide(66_312, RELU), None, None, NEAREST)
     quantize(wide(66_312, LINEAR), None, None, NEAREST)  # inputs of 127 steps only
+    with pytest.raises(UsageError, match=r"layer 1 has 70,000 inputs.* 2,266,950,000"):
+        quantize(wide(70_000, RELU), _dies(20, 3)[:, :1])

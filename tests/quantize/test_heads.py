@@ -12,7 +12,14 @@ from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._forward import forward
 from knowngood._network import Dense, Head, Network, Scaler, Screen
 from knowngood._schema import Schema
-from knowngood_quantize.heads import fit_head, residual_sigma, unfitted_head
+from knowngood_quantize.heads import (
+    HeadCandidate,
+    TrainingDies,
+    fit_head,
+    fit_heads,
+    residual_sigma,
+    unfitted_head,
+)
 from knowngood_quantize.yardstick import missing_pattern_check
 
 N_TESTS = 60
@@ -84,6 +91,51 @@ def test_sigma_is_not_set_by_one_die_nor_zero() -> None:
     assert 0.7 < sigma[0] < 1.4
     assert sigma[1] == 0.01
     assert sigma[2] == 1.0  # ten dies say nothing of a tail
+
+
+def test_training_dies_tell_of_tails_that_few_held_out_ones_do_not_show() -> None:
+    """Residuals of training dies are half as large here; their tails have the same shape."""
+    rng = np.random.default_rng(2)
+    held = rng.standard_t(4, (300, 200)).astype(np.float32)
+    training = (0.5 * rng.standard_t(4, (8000, 200))).astype(np.float32)
+    truth = stats.t(4).ppf(0.9995) / stats.norm.ppf(0.9995)
+    network = _plain(200)
+    alone = 1 / fit_head(network, held).residual_weight
+    both = 1 / fit_head(network, held, training=TrainingDies(training)).residual_weight
+    assert np.median(np.abs(np.log(both / truth))) < 0.1  # which their spread leaves uncertain
+    assert np.median(np.abs(np.log(alone / truth))) > 0.15
+    assert np.median(alone / truth) < 0.85  # 300 dies reach no further into the tail
+
+
+def test_training_dies_do_not_say_how_large_a_held_out_residual_is() -> None:
+    held, training = _dies(2000), _dies(4000, seed=1)
+    network = _plain()
+    expected = fit_head(network, held, kind="normalized", training=TrainingDies(training))
+    shrunk = TrainingDies(training * np.float32(0.1))
+    found = fit_head(network, held, kind="normalized", training=shrunk)
+    np.testing.assert_allclose(found.residual_weight, expected.residual_weight, rtol=0.12)
+    np.testing.assert_allclose(found.expected_square, expected.expected_square, rtol=0.25)
+
+
+def test_a_test_that_no_held_out_die_has_keeps_its_own_spread_as_unit() -> None:
+    held, training = _dies(400), _dies(4000, seed=1)
+    held[15:, 3] = np.nan
+    head = fit_head(_plain(), held, training=TrainingDies(7 * training))
+    assert head.residual_weight[3] == 1
+
+
+def test_heads_fitted_together_are_those_fitted_alone() -> None:
+    network, fit, _ = _imputing_network()
+    candidates = (HeadCandidate("topk", 3), HeadCandidate("mahalanobis"), HeadCandidate("mse"))
+    together = fit_heads(network, fit, candidates=candidates, patterns=_prefixes(200), seed=3)
+    for candidate, head in zip(candidates, together, strict=True):
+        alone = fit_head(
+            network, fit, kind=candidate.kind, k=candidate.k or 5, patterns=_prefixes(200), seed=3
+        )
+        assert (head.kind, head.k, head.min_present) == (alone.kind, alone.k, alone.min_present)
+        np.testing.assert_array_equal(head.present_gain, alone.present_gain)
+        np.testing.assert_array_equal(head.present_offset, alone.present_offset)
+        np.testing.assert_array_equal(head.expected_square, alone.expected_square)
 
 
 def test_complete_dies_score_by_the_textbook() -> None:

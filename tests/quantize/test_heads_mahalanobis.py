@@ -17,7 +17,7 @@ from knowngood._forward import forward
 from knowngood._network import LowRank, Network, Scaler, Screen
 from knowngood._schema import Schema
 from knowngood_quantize._low_rank import fit_low_rank
-from knowngood_quantize.heads import fit_head, unfitted_head
+from knowngood_quantize.heads import TrainingDies, fit_head, unfitted_head
 from knowngood_quantize.thresholds import conformal_thresholds
 from knowngood_quantize.yardstick import missing_pattern_check
 
@@ -131,6 +131,22 @@ def test_few_dies_give_few_axes_and_too_few_none_at_all():
     assert ranks[-1] == 2
     with pytest.raises(NotEnoughDataError, match="found 19"):
         fitted(correlated(19))
+
+
+def test_training_dies_show_axes_that_few_held_out_ones_do_not():
+    """An axis with two thirds of a test's variance is noise to 40 dies and plain to 4,000."""
+    rng = np.random.default_rng(5)
+    axis = np.sign(rng.normal(size=N_TESTS)) / 7
+
+    def dies(n):
+        return (rng.normal(size=(n, 1)) * axis + rng.normal(size=(n, N_TESTS))).astype("f4")
+
+    held, training = dies(40), dies(4000)
+    alone = fitted(held).screen.head.low_rank
+    both = fitted(held, training=TrainingDies(training / 2)).screen.head.low_rank
+    assert not alone.project.any()
+    assert len(both.project) == 1
+    assert np.degrees(subspace_angles(axis[:, np.newaxis], both.project.T).max()) < 8
 
 
 def test_wide_data_with_few_dies_keep_to_what_these_can_show():

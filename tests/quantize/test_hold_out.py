@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._lot import Dies
-from knowngood_quantize.hold_out import HoldOut, folds, split_hold_out
+from knowngood_quantize.hold_out import HoldOut, clusters, folds, split_hold_out
 
 
 def make(*units: tuple[str, str, int]) -> Dies:
@@ -186,3 +186,15 @@ def test_wrong_use_is_refused() -> None:
         split_hold_out(dies, every(dies), share=1.5)
     with pytest.raises(UsageError, match="at least 2 folds, found 1"):
         folds(dies, every(dies), 1)
+
+
+def test_clusters_are_lots_or_where_few_are_known_wafers() -> None:
+    dies = Dies.anonymous(12)
+    dies.lot[:] = ["A"] * 4 + ["B"] * 4 + ["C"] * 4
+    dies.wafer[:] = ["1", "1", "2", "2"] * 3
+    every = np.ones(12, dtype=np.bool_)
+    assert clusters(dies, every).tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    two_lots = np.arange(12) >= 4
+    assert clusters(dies, two_lots).tolist() == [-1] * 4 + [0, 0, 1, 1, 2, 2, 3, 3]
+    dies.wafer[7] = ""
+    assert clusters(dies, two_lots).tolist() == [-1] * 4 + [0] * 4 + [1] * 4

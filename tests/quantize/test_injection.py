@@ -50,6 +50,17 @@ def test_finds_the_groups_that_are_there():
     ]
 
 
+def test_blocks_are_as_large_as_asked_for():
+    rng = np.random.default_rng(3)
+    shared = rng.standard_normal((1500, 1))
+    values = rng.standard_normal((1500, 300)) * 0.3
+    values[:, :60] += shared
+    values = values.astype(np.float32)
+    assert max(len(b.columns) for b in correlated_blocks(values)) == 32
+    (block,) = correlated_blocks(values, largest=64)
+    np.testing.assert_array_equal(block.columns, np.arange(60))
+
+
 def test_signs_say_which_way_a_test_goes():
     block = next(b for b in correlated_blocks(good_dies()) if 8 in b.columns)
     # the third test of every group is inverted, then every third

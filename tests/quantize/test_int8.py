@@ -15,7 +15,7 @@ from knowngood._forward import reconstruct
 from knowngood._network import Activation, ActivationKind, Dense, Network, Scaler, Screen
 from knowngood._schema import Schema
 from knowngood_quantize.heads import unfitted_head
-from knowngood_quantize.int8 import Int8Recipe, quantize, simulate
+from knowngood_quantize.int8 import Int8Recipe, quantize, simulate, weight_steps
 
 STATIC = Int8Recipe(activations="static")
 NEAREST = Int8Recipe(rounding="nearest")
@@ -43,7 +43,7 @@ def test_a_layer_by_hand() -> None:
     network = _network((2, 2))
     layer = Dense(weight, np.array([0.5, -1.0], np.float32))
     network = replace(network, layers=(layer,))
-    recipe = replace(STATIC, rounding="nearest")
+    recipe = replace(STATIC, rounding="nearest", bias_correction=False)
     quantized = quantize(network, np.array([[-1.0, 4.1], [0.0, 0.5]], np.float32), None, recipe)
     (q,) = quantized.layers
     assert q.weight.tolist() == [[127, -64], [0, 0]]  # −63.5 goes to the even neighbour
@@ -125,6 +125,45 @@ def test_the_int8_form_is_near_the_network(hidden: ActivationKind, recipe: Int8R
     assert not np.array_equal(y, exact)
 
 
+def test_bias_correction_makes_outputs_right_in_the_mean() -> None:
+    """Through a relu a bias that is off stays off: the last layer's mean shows it."""
+    network, values = _network((64, 32, 64), seed=5), _dies(800, 64)
+    exact = reconstruct(network, values)
+
+    def off(recipe: Int8Recipe) -> float:
+        y = simulate(quantize(network, values, None, recipe), values)
+        return float(np.abs((y - exact).mean(axis=0)).max())
+
+    for recipe in (NEAREST, Int8Recipe()):
+        assert off(recipe) < 1e-6
+        assert off(replace(recipe, bias_correction=False)) > 1e-4
+
+
+def test_dies_all_alike_leave_weights_near_where_they_were() -> None:
+    network = _network((3, 8, 2, 8, 3))
+    quantized = quantize(network, np.full((60, 3), 1.5, np.float32))
+    exact, fresh = reconstruct(network, _dies(500, 3)), _dies(500, 3)
+    error = simulate(quantized, fresh) - exact
+    assert np.sqrt(np.mean(error**2)) < 0.1 * np.sqrt(np.mean(exact**2))
+
+
+def test_dies_with_nothing_measured_calibrate_nothing() -> None:
+    with pytest.raises(NotEnoughDataError, match="none in range of 5, 0 of which have any value"):
+        quantize(_network((3, 3)), np.full((5, 3), np.nan, np.float32))
+
+
+def test_weight_steps_tell_one_scale_per_matrix() -> None:
+    network = _network((8, 4, 8))
+    spread = np.array([1, 0.1, 0.02, 0], np.float32)[:, None]
+    first = replace(network.layers[0], weight=network.layers[0].weight * spread)
+    network = replace(network, layers=(first, network.layers[1]))
+    largest = np.abs(first.weight).max(axis=1)
+    one_scale = quantize(network, None, None, Int8Recipe(per_channel=False))
+    assert weight_steps(one_scale)[0] == round(127 * largest[2] / largest[0])
+    assert weight_steps(quantize(network)) == (127, 127)
+    assert min(weight_steps(quantize(network, _dies(300, 8)))) >= 118
+
+
 def test_missing_tests_enter_as_zero() -> None:
     network, values = _network((4, 4)), _dies(50, 4)
     with_nan = values.copy()
@@ -159,10 +198,12 @@ def test_a_network_without_layers_reconstructs_zero() -> None:
 
 def test_recipe_to_json_and_back() -> None:
     recipe = Int8Recipe("static", per_channel=False, range_margin=0.25, rounding="nearest")
-    assert Int8Recipe.from_json(recipe.to_json()) == recipe
+    for other in (recipe, replace(recipe, smoothing=0.5, fill_spare_neurons=False)):
+        assert Int8Recipe.from_json(other.to_json()) == other
     assert Int8Recipe.from_json("{}") == Int8Recipe(rounding="gptq")
     wrong = ("[1]", "{", '{"bits": 4}', '{"range_margin": -1}', '{"activations": "dynamic"}')
-    for text in (*wrong, '{"rounding": "up"}'):
+    more = ('{"rounding": "up"}', '{"smoothing": 1.5}', '{"bias_correction": "auto"}')
+    for text in (*wrong, *more):
         with pytest.raises(UsageError):
             Int8Recipe.from_json(text)
 

@@ -20,12 +20,14 @@ def test_ranges_are_those_of_the_values_and_of_each_layers_sums():
     network = make_network(activation="tanh")
     values, _ = make_dies(network, 60, missing=0.2)
     a = forward(network, values).standardised
+    quantized = quantize_roughly(network, a)
     expected = [(a.min(), a.max())]
-    for layer in network.layers:
-        sums = np.stack([layer.weight @ die + layer.bias for die in a])
+    for layer in quantized.layers:
+        weight = layer.weight * layer.weight_scale[:, None]
+        sums = np.stack([weight @ die + layer.bias for die in a])
         expected.append((min(sums.min(), 0), max(sums.max(), 0)))
         a = np.tanh(sums) if layer.activation.kind == "tanh" else sums
-    ranged = with_static_ranges(quantize_roughly(network, a), values)
+    ranged = with_static_ranges(quantized, values)
     found = [(r.low, r.high) for r in ranged.ranges]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -60,7 +62,7 @@ def test_sums_that_are_not_finite_are_refused():
     network = make_network()
     values, _ = make_dies(network, 5)
     quantized = quantize(network)
-    network.layers[1].weight[0, 0] = np.inf
+    quantized.layers[1].weight_scale[0] = np.inf
     with pytest.raises(UsageError, match="sums of layer 1 are not finite"):
         with_static_ranges(quantized, values)
 

@@ -61,6 +61,7 @@ SIGNATURES = {
     "Scorer.encode": "(self, values, group=None)",
     "Scorer.explain": "(self, values, group=None, k=5)",
     "Scorer.reconstruct": "(self, values, group=None)",
+    "Scorer.rescoring_rate": "(self, values, group=None)",
     "Scorer.residuals": "(self, values, group=None)",
     "Scorer.score": "(self, values, group=None)",
     "Scorer.score_into": "(self, values, scores, verdicts, reasons, group=None)",

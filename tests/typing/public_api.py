@@ -59,6 +59,7 @@ def scoring(scorer: Scorer, values: Floats, group: NDArray[np.int32]) -> None:
     assert_type(scorer.score_into(values, result.scores, result.verdicts, result.reasons), None)
     assert_type(scorer.reconstruct(values, group), Floats)
     assert_type(scorer.encode(values, group), Floats)
+    assert_type(scorer.rescoring_rate(values, group), float)
     assert_type(scorer.explain(values[:1], k=2), tuple[Contribution, ...])
     assert_type(scorer.at(0.001, extrapolate=True), Scorer)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knowngood._commands._protocol import Command
+from knowngood._errors import InputError
 from knowngood._text_table import text_table
 
 if TYPE_CHECKING:
+    from knowngood_export._conversions import Recipe
     from knowngood_export.export import ExportedForm, ExportReport
 
 
@@ -37,6 +40,19 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="yield loss the files score at unless told otherwise (the model's own)",
     )
+    parser.add_argument(
+        "--recipe",
+        metavar="R",
+        help="how int8 is made: a JSON file, or auto to try several and take what flips least",
+    )
+    parser.add_argument(
+        "--gates", metavar="FILE", help="limits as JSON, see docs/certificate.md (the defaults)"
+    )
+    parser.add_argument(
+        "--fallback",
+        action="store_true",
+        help="where the gates refuse a form, write int16x8 or fp32 in its place",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
 
@@ -45,9 +61,23 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
+def _recipe(name: str | None) -> Recipe:
+    from knowngood_quantize.int8 import Int8Recipe
+
+    if name is None or name == "auto":
+        return "auto" if name else Int8Recipe()
+    try:
+        return Int8Recipe.from_json(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the recipe {name}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is no text, so no recipe: {error}") from error
+
+
 def _run(args: argparse.Namespace) -> int:
     from knowngood_export._trained import load_model
     from knowngood_export.export import export_trained
+    from knowngood_quantize.certificate import DEFAULT_GATES, CertificateGates
 
     report = export_trained(
         load_model(args.model),
@@ -56,6 +86,9 @@ def _run(args: argparse.Namespace) -> int:
         args.precision,
         args.fpr,
         baselines=args.baselines,
+        recipe=_recipe(args.recipe),
+        gates=CertificateGates.read(args.gates) if args.gates else DEFAULT_GATES,
+        fall_back=args.fallback,
         progress=not (args.quiet or args.json),
     )
     if args.json:
@@ -69,6 +102,11 @@ def _table(report: ExportReport) -> str:
     header = ("form", "kB", "seconds", "score error", "worst", "flips good", "flips bad")
     rows = [_row(form) for form in report.forms]
     lines = [text_table(header, rows)]
+    if report.certificate is not None:
+        n_forms = len(report.certificate.forms)
+        lines.append(
+            f"certificate passed by {n_forms} forms; 'knowngood certify certificate.json' shows it"
+        )
     lines += [f"note: {note}" for note in report.notes]
     lines.append(f"written to {report.forms[0].path.parent}")
     return "\n".join(lines)

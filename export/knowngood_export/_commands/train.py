@@ -27,14 +27,28 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--good-if", metavar="EXPR", help="which dies are good: 'hard_bin == 1'")
     parser.add_argument("--no-trim", action="store_true", help="keep gross outliers among the good")
-    parser.add_argument("--head", choices=_HEADS, default="topk", help="score head (topk)")
-    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="residuals of topk (5)")
+    parser.add_argument(
+        "--head", choices=_HEADS, default="auto",
+        help="score head; auto takes the best for these dies at the default yield loss (auto)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        default=5,
+        metavar="K",
+        help="residuals of --head topk (5)",
+    )
     parser.add_argument("--groups", action="store_true", help="a scaler for each head and site")
     parser.add_argument("--fpr", type=float, default=0.005, help="default yield loss (0.005)")
     parser.add_argument(
         "--folds", type=int, metavar="N",
         help="cross-validate the yardstick; 0 never, default 5 for small lots",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-cross-fit",
+        action="store_true",
+        help="with 20 lots or more, do not train further networks for the thresholds",
+    )
     _add_network_options(parser.add_argument_group("network and training"))
     parser.add_argument("--json", action="store_true", help="print training.json, not the summary")
     parser.add_argument("--quiet", action="store_true", help="print nothing, show no progress")
@@ -114,7 +128,12 @@ def _config(args: argparse.Namespace) -> LotTrainingConfig:
         fpr=args.fpr,
         recipe=recipe,
     )
-    return LotTrainingConfig(autoencoder, trim=not args.no_trim, n_folds=args.folds)
+    return LotTrainingConfig(
+        autoencoder,
+        trim=not args.no_trim,
+        n_folds=args.folds,
+        cross_fit=not args.no_cross_fit,
+    )
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:

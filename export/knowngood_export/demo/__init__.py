@@ -12,9 +12,11 @@ from pathlib import Path
 
 import knowngood
 from knowngood import Scorer
+from knowngood._atomic import write_bytes
 from knowngood._bench import Latency, made_up_dies, time_contestants
 from knowngood._verdict_table import write_verdicts
 from knowngood.report import write_report
+from knowngood_quantize.certificate import certificate_page
 
 from .. import synthetic
 from .._fit import AutoencoderConfig
@@ -99,6 +101,7 @@ def run_demo(
 
     say("3  export      sealed, ONNX and TFLite, fp32 and int8, each opened in its own engine")
     exported = export_trained(trained, out, progress=progress)
+    _show_certificate(exported, out / "certificate.html", say)
 
     say("4  score       the screened lots with every file")
     scorers = {p.name: knowngood.load(p, extrapolate=True) for p in exported.paths}
@@ -108,7 +111,7 @@ def run_demo(
     latencies = _time(scorers)
     fresh = fresh_dies(process, plan.n_fresh_good, plan.n_fresh_defective, seed=plan.seed + 1)
     comparison = compare(trained, scorers, fresh)
-    loaded = [f for f in exported.forms if f.precision == scorers[f.path.name].precision]
+    loaded = [f for f in exported.forms if f.precision == _layers(scorers[f.path.name])]
     engines = {name: f"{s.engine_name} {s.engine_version}" for name, s in scorers.items()}
     tables = closing_tables(loaded, engines, latencies, comparison)
     say("\n" + tables)
@@ -117,6 +120,17 @@ def run_demo(
     write_report(out / "verdicts.csv", out / "report.html")
     say(f"\n6  report      {out / 'report.html'}")
     return DemoResult(exported, tuple(latencies), comparison, planted, tables)
+
+
+def _show_certificate(exported: ExportReport, page: Path, say: Callable[[str], None]) -> None:
+    if exported.certificate is not None:
+        write_bytes(page, certificate_page(exported.certificate))
+        say(f"               certified, with the plots in {page}")
+
+
+def _layers(scorer: Scorer) -> str:
+    """The precision that a file's dies go through; "verified" gives most of them to int8."""
+    return "int8" if scorer.precision == "verified" else scorer.precision
 
 
 def _score_lots(

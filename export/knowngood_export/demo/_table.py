@@ -21,7 +21,7 @@ NAMES = {
     "pca": "PCA residual",
 }
 NOTE = """
-model.kgd: fp32 and int8 in one file; here int8
+model.kgd: fp32 and int8 in one file; here verified: int8, and fp32 for dies near the threshold
 µs/die: whole job, raw values in → verdict out, median, one thread, by dies in a call
 score error: relative to the trained network in float64 over good dies, median and worst
 flips: verdicts per 10,000 dies that differ from those of the trained network

@@ -19,7 +19,6 @@ def sealed_facts(model: ModelFile, sealed: SealedModel) -> dict[str, Any]:
 
     listing = list_contents(model.data)
     return {
-        "certificate": bool(sealed.certificate),
         "cpu_paths": _cpu_paths(),
         "sections": dict(listing.section_bytes),
         "programs": {precision: list(lines) for precision, lines in listing.operations.items()},
@@ -64,7 +63,6 @@ def sealed_lines(facts: dict[str, Any]) -> Iterable[str]:
     yield f"  golden      {facts['golden']['n_dies']} dies"
     for precision, digest in facts["golden"]["reconstruction_sha256"].items():
         yield f"              {precision} reconstruction {digest}"
-    yield f"  certificate {'yes' if facts['certificate'] else 'no'}"
     shown = "int8" if facts["precision"] == "int8" else "fp32"  # verified has fp32's thresholds
     others = {p: points for p, points in facts["thresholds"].items() if p != shown}
     for precision, points in others.items():

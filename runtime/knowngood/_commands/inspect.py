@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from knowngood._errors import InputError
+from knowngood._head_table import head_choice_lines
 
+from ._certificate_facts import certificate_facts, certificate_lines
 from ._printing import print_lines
 from ._protocol import Command
 from ._sealed_facts import sealed_facts, sealed_lines
@@ -64,7 +66,7 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "detector": manifest.detector,
         "precision": manifest.precision,
         "precisions": list(model.precisions),
-        "certificate": False,
+        "certificate": certificate_facts(manifest.certificate),
         "widths": list(manifest.widths),
         "engines": list(engines),
         "engines_missing": {name: why for name in engines if (why := why_not_here(name))},
@@ -111,6 +113,8 @@ def _model_lines(facts: dict[str, Any]) -> Iterable[str]:
         yield f"  yield loss  {precision}{_describe_point(point, facts['default_fpr'])}"
     if facts["kind"] == "kgd":
         yield from sealed_lines(facts)
+    yield from _head_lines(facts["evaluation"]["head_choice"])
+    yield from certificate_lines(facts["certificate"])
     yield from _provenance_lines(facts["provenance"])
     for drift in facts["drift"]:
         yield _describe_drift(drift)
@@ -148,6 +152,11 @@ def _describe_point(point: dict[str, Any], default_fpr: float) -> str:
     )
 
 
+def _head_lines(choice: dict[str, Any]) -> Iterable[str]:
+    for number, line in enumerate(head_choice_lines(choice)):
+        yield f"  {'' if number else 'head is':<12}{line}"
+
+
 def _provenance_lines(provenance: dict[str, Any]) -> Iterable[str]:
     if provenance["created"]:
         yield f"  trained     {provenance['created']}, seed {provenance['seed']}"
@@ -166,9 +175,8 @@ def _provenance_lines(provenance: dict[str, Any]) -> Iterable[str]:
 
 
 def _describe_drift(drift: dict[str, Any]) -> str:
-    sampled = ", on a sample of the held-out dies" if "kgd fp32" in drift["form"] else ""
     return (
-        f"  against fp32 {drift['form']}{sampled}: score error median {drift['error_median']:.2g}, "
+        f"  against fp32 {drift['form']}: score error median {drift['error_median']:.2g}, "
         f"worst {drift['error_worst']:.2g}; flips {drift['flips_good']} of {drift['n_good']:,} "
         f"good, {drift['flips_defective']} of {drift['n_defective']:,} defective dies"
     )

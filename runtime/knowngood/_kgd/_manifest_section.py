@@ -11,7 +11,14 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from knowngood._errors import ModelFileError, UsageError
-from knowngood._manifest import Drift, Evaluation, Provenance, pack_record, read_history
+from knowngood._manifest import (
+    Drift,
+    Evaluation,
+    HeadChoice,
+    Provenance,
+    pack_record,
+    read_history,
+)
 from knowngood._sealed import SealedModel
 
 from ._refusal import Rule, refuse
@@ -39,10 +46,19 @@ def encode_manifest(model: SealedModel) -> bytes:
     """The section's bytes; of a longer learning curve some 500 epochs, the last among them."""
     history = History(_thinned(model.provenance), model.evaluation, model.drift)
     try:
-        read = read_history(json.loads(_canonical(pack_record(history))))
-        return _canonical(pack_record(History(*read))).encode("ascii")
+        read = read_history(json.loads(_canonical(_packed(history))))
+        return _canonical(_packed(History(*read))).encode("ascii")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"manifest: cannot be written as JSON: {error!r}") from error
+
+
+def _packed(history: History) -> dict[str, Any]:
+    """As JSON; what is empty and was not in the first files is left out, so that they stay
+    canonical."""
+    packed = pack_record(history)
+    if history.evaluation.head_choice == HeadChoice():
+        del packed["evaluation"]["head_choice"]
+    return packed
 
 
 def _thinned(provenance: Provenance) -> Provenance:
@@ -62,7 +78,7 @@ def decode_manifest(section: memoryview) -> History:
         raise refuse("manifest", Rule.JSON, "a knowngood history", repr(error)[:200]) from error
     if not _fits(history, History):
         raise refuse("manifest", Rule.JSON, "fields of their own types", "others")
-    _check_canonical("manifest", text, pack_record(history))
+    _check_canonical("manifest", text, _packed(history))
     return history
 
 

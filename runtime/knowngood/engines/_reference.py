@@ -75,6 +75,30 @@ def score_sealed(
         return _blank(done, dies.evaluable, np.zeros(len(values), dtype=np.bool_))
 
 
+def rescored_dies(
+    sealed: SealedModel,
+    values: Floats,
+    rows: NDArray[np.int32] | None = None,
+    *,
+    fpr: float | None = None,
+) -> Bools:
+    """Which dies "verified" scores again in fp32, bool ``(n_dies,)``; arguments as `score_sealed`.
+
+    The int8 layers alone decide it, so this costs a small part of what scoring does.
+
+    Raises:
+        UsageError: the model does not offer "verified".
+        OperatingPointError: it has no such operating point.
+        GateError: this thread's floating point has other modes than the specification's.
+    """
+    require_default_modes()
+    as_one_of("verified", sealed.precisions)
+    band = sealed.band(sealed.screen.default_fpr if fpr is None else fpr)
+    with np.errstate(all="ignore"):
+        dies = arithmetic.standardise(sealed.screen.scaler, values, rows)
+        return _is_rescored(sealed, band, dies, _pass(sealed, "int8", dies))
+
+
 class ReferenceEngine:
     """A ``.kgd`` in NumPy; immutable, so any thread may use it."""
 
@@ -166,15 +190,20 @@ def _exceeds_limit(sealed: SealedModel, layer: int, magnitude: Floats) -> Bools:
 
 def _verified(sealed: SealedModel, band: Band, dies: Standardised) -> Result:
     int8 = _pass(sealed, "int8", dies)
-    has_none = np.isnan(int8.scores) & arithmetic.has_enough(sealed.screen.head, dies.present)
-    is_near = (int8.scores >= np.float32(band.lo)) & (int8.scores <= np.float32(band.hi))
-    rescored = dies.evaluable & (has_none | is_near | int8.exceeds)
+    rescored = _is_rescored(sealed, band, dies, int8)
     fp32 = _pass(sealed, "fp32", dies.take(rescored))
     int8.scores[rescored] = fp32.scores
     int8.reconstruction[rescored] = fp32.reconstruction
     if int8.latent is not None:
         int8.latent[rescored] = fp32.latent
     return _blank(int8, dies.evaluable, rescored)
+
+
+def _is_rescored(sealed: SealedModel, band: Band, dies: Standardised, int8: _Pass) -> Bools:
+    has_none = np.isnan(int8.scores) & arithmetic.has_enough(sealed.screen.head, dies.present)
+    is_near = (int8.scores >= np.float32(band.lo)) & (int8.scores <= np.float32(band.hi))
+    rescored: Bools = dies.evaluable & (has_none | is_near | int8.exceeds)
+    return rescored
 
 
 def _blank(done: _Pass, evaluable: Bools, rescored: Bools) -> Result:

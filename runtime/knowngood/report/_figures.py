@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,16 +16,14 @@ from .._verdicts import Disposition
 from ._dies import DieRows
 from ._facts import YieldLoss
 from ._flagged import ParetoTest
-from ._numbers import PREFIXES, percent, significant, unit_exponent
+from ._numbers import PREFIXES, percent, unit_exponent
 from ._showcase import Axis as TestAxis
 from ._showcase import Showcase
+from ._svg import INK, MUTED, figure_named, label_log_axis, svg_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
-INK, MUTED, GRID = "#1f2933", "#5f6b76", "#d9dee3"
 KEPT, FLAGGED, FAILED = "#7fa8cc", "#d55e00", "#8b8f96"
 MAX_PARETO = 20
 DETECTORS = {
@@ -39,31 +34,6 @@ DETECTORS = {
 }
 """Name, colour (Okabe–Ito, told apart by colour-blind readers) and dash of each detector."""
 _OTHER_COLOURS = ("#cc79a7", "#56b4e9", "#e69f00")
-_STYLE = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9.5,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "legend.frameon": False,
-}
-_FONT = re.compile(r"'DejaVu Sans'[^;\"]*")
-_HEAD = re.compile(r"<\?xml.*?<svg ", re.DOTALL)
-_METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
-_NUMBERED_ID = re.compile(r' id="[a-z0-9_.]+_\d+"')
-_NAMESPACES = re.compile(r' (?:xmlns(?::xlink)?|version)="[^"]*"')
 
 
 def detector_name(detector: str) -> str:
@@ -87,7 +57,7 @@ def score_histogram(
     dies: DieRows, threshold: float, fpr: float, points: Sequence[OperatingPoint]
 ) -> str:
     """Scores of the judged dies on a log axis with the thresholds of all operating points."""
-    with _figure("histogram", 9.6, 3.5) as figure:
+    with figure_named("histogram", 9.6, 3.5) as figure:
         axes = figure.add_subplot()
         kept = dies.score[dies.are(Disposition.KEEP)]
         flagged = dies.score[dies.are(Disposition.OUTLIER)]
@@ -101,11 +71,11 @@ def score_histogram(
             label=["kept", "flagged"],
         )
         axes.set(xscale="log", yscale="log", xlabel="score", ylabel="dies", ylim=(0.7, None))
-        _label_log_axis(axes.xaxis)
-        _label_log_axis(axes.yaxis)
+        label_log_axis(axes.xaxis)
+        label_log_axis(axes.yaxis)
         _mark_thresholds(axes, threshold, fpr, points)
         figure.legend(loc="outside right upper")
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _log_bins(score: NDArray[np.float64], threshold: float, n_bins: int = 70) -> Any:
@@ -162,7 +132,7 @@ def detection_curves(evaluation: Evaluation, fpr: float) -> str:
     defects = list(dict.fromkeys(curve.defect for curve in evaluation.curves))
     n_columns = 2 if len(defects) == 4 else min(3, len(defects))
     n_rows = -(-len(defects) // n_columns)
-    with _figure("detection", 9.6 if n_columns > 1 else 5, 2.7 * n_rows + 0.5) as figure:
+    with figure_named("detection", 9.6 if n_columns > 1 else 5, 2.7 * n_rows + 0.5) as figure:
         panels = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
         for axes in panels[len(defects) :]:
             axes.remove()
@@ -174,7 +144,7 @@ def detection_curves(evaluation: Evaluation, fpr: float) -> str:
             panels[row * n_columns].set_ylabel("detected (%)")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=max(len(labels), 1))
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _detection_panel(
@@ -195,13 +165,13 @@ def _detection_panel(
     if np.isfinite(fpr):
         axes.axvline(100 * fpr, color=INK, linewidth=1)
     axes.set(xscale="log", ylim=(-2, 102), xlim=(grid[0], grid[-1]), xlabel="yield loss (%)")
-    _label_log_axis(axes.xaxis)
+    label_log_axis(axes.xaxis)
 
 
 def pareto_chart(tests: Sequence[ParetoTest]) -> str:
     """The tests that flagged dies name most often; dark where named first."""
     shown = tests[:MAX_PARETO]
-    with _figure("pareto", 9.6, 0.25 * len(shown) + 0.8) as figure:
+    with figure_named("pareto", 9.6, 0.25 * len(shown) + 0.8) as figure:
         axes = figure.add_subplot()
         at = np.arange(len(shown))
         axes.barh(at, [t.n_named for t in shown], color="#f3c19d", label="among the top tests")
@@ -213,7 +183,7 @@ def pareto_chart(tests: Sequence[ParetoTest]) -> str:
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         axes.grid(axis="y", visible=False)
         axes.legend(loc="lower right")
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _shortened(label: str, longest: int = 38) -> str:
@@ -228,7 +198,7 @@ def _literal(text: str) -> str:
 
 def showcase_scatter(found: Showcase) -> str:
     """The kept dies' cloud over two tests, PAT's box, and the flagged die off the line."""
-    with _figure("showcase", 5.6, 4.6) as figure:
+    with figure_named("showcase", 5.6, 4.6) as figure:
         axes = figure.add_subplot()
         scale_x, label_x = _axis_scale(found.x)
         scale_y, label_y = _axis_scale(found.y)
@@ -256,7 +226,7 @@ def showcase_scatter(found: Showcase) -> str:
         )
         axes.set(xlabel=label_x, ylabel=label_y)
         figure.legend(loc="outside upper left", ncols=2)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _draw_pat_box(axes: Axes, found: Showcase, scale_x: float, scale_y: float) -> None:
@@ -283,19 +253,19 @@ def _axis_scale(axis: TestAxis) -> tuple[float, str]:
 def learning_curve(curve: Sequence[tuple[int, float, float]]) -> str:
     """Training and held-out loss by epoch."""
     epochs, training, held_out = zip(*curve, strict=True)
-    with _figure("learning", 5.6, 2.8) as figure:
+    with figure_named("learning", 5.6, 2.8) as figure:
         axes = figure.add_subplot()
         axes.plot(epochs, training, color=MUTED, linewidth=1.4, label="training dies")
         axes.plot(epochs, held_out, color="#0072b2", linewidth=2, label="held-out dies")
         axes.set(xlabel="epoch", ylabel="mean squared residual", yscale="log")
-        _label_log_axis(axes.yaxis)
+        label_log_axis(axes.yaxis)
         axes.legend(loc="upper right")
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def yield_loss_chart(rows: Sequence[YieldLoss], nominal: float) -> str:
     """Shares with their intervals against the nominal yield loss; lots dark, their sites below."""
-    with _figure("yield", 9.6, 0.26 * len(rows) + 0.8) as figure:
+    with figure_named("yield", 9.6, 0.26 * len(rows) + 0.8) as figure:
         axes = figure.add_subplot()
         at = np.arange(len(rows))
         for place, row in enumerate(rows):
@@ -312,35 +282,4 @@ def yield_loss_chart(rows: Sequence[YieldLoss], nominal: float) -> str:
         axes.grid(axis="y", visible=False)
         axes.set(xlabel="yield loss (%)", ylim=(len(rows) - 0.4, -0.6))
         axes.set_xlim(left=0)
-        return _svg(figure)
-
-
-@contextmanager
-def _figure(name: str, width_inches: float, height_inches: float) -> Iterator[Figure]:
-    """A figure outside pyplot's list in the report's style; ``name`` keeps its ids its own."""
-    matplotlib = require("matplotlib", extra="report", needed_for="the report")
-    figures = require("matplotlib.figure", extra="report", needed_for="the report")
-    layouts = require("matplotlib.layout_engine", extra="report", needed_for="the report")
-    layout = layouts.ConstrainedLayoutEngine(wspace=0.06)
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        yield figures.Figure(figsize=(width_inches, height_inches), layout=layout)
-
-
-def _label_log_axis(axis: Axis) -> None:
-    """Ticks at 1, 2 and 5 of each decade over less than three of them, at decades beyond."""
-    ticker = require("matplotlib.ticker", extra="report", needed_for="the report")
-    low, high = axis.get_view_interval()
-    steps = (1, 2, 5) if low > 0 and high / low < 1000 else (1,)
-    axis.set_major_locator(ticker.LogLocator(subs=steps, numticks=20))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: significant(value, 3)))
-    axis.set_minor_formatter(ticker.NullFormatter())
-
-
-def _svg(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element: no prologue, no metadata, the page's own font."""
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    text = _HEAD.sub("<svg ", stream.getvalue(), count=1)
-    for pattern in (_METADATA, _NUMBERED_ID, _NAMESPACES):
-        text = pattern.sub("", text)
-    return _FONT.sub("inherit", text)
+        return svg_of(figure)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 BISECTIONS = 60
 """Halvings of [0, 1]: finer than the spacing of float64 at the shares that matter."""
+REACH = 6.0
+"""Standard deviations of a count; no tail that an interval is made of lies so far out."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,17 @@ def binomial_interval(k: int, n: int, *, coverage: float = 0.95) -> tuple[float,
 
 
 def _share_where_at_most(k: int, n: int, probability: float) -> float:
-    """The share p at which P(X ≤ k) = ``probability`` for X binomial(n, p); falls with p."""
-    counts = np.arange(k + 1, dtype=np.float64)
-    steps = np.log((n - counts[:-1]) / counts[1:]) if k else np.zeros(0)
-    log_choices = np.concatenate([[0.0], np.cumsum(steps)])
-    low, high = 0.0, 1.0
+    """The share p at which P(X ≤ k) = ``probability`` for X binomial(n, p); falls with p.
+
+    It lies within ``REACH`` standard deviations of k / n; of so many more below k, terms add
+    nothing there.
+    """
+    deviation = REACH * math.sqrt(k + 1)
+    first = max(0, math.floor(k - 3 * deviation))
+    counts = np.arange(first, k + 1, dtype=np.float64)
+    log_choices = np.concatenate([[_log_choices(n, first)], np.log((n - counts[:-1]) / counts[1:])])
+    log_choices = np.cumsum(log_choices)
+    low, high = max(0.0, (k - deviation) / n), 1.0
     for _ in range(BISECTIONS):
         p = 0.5 * (low + high)
         log_terms = log_choices + counts * np.log(p) + (n - counts) * np.log1p(-p)
@@ -68,3 +77,7 @@ def _share_where_at_most(k: int, n: int, probability: float) -> float:
         else:
             high = p
     return 0.5 * (low + high)
+
+
+def _log_choices(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

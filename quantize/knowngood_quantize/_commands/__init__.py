@@ -1,0 +1,1 @@
+"""Verbs of the ``knowngood`` command that need NumPy alone."""
