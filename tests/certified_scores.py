@@ -94,6 +94,7 @@ def certificate(*forms: FormCertificate, gates: CertificateGates | None = None) 
         versions={"numpy": "2.1"},
         platform="Linux",
         processor="a CPU",
+        weight_steps=(119.0, 124.5),
         notes=("a <note>",),
     )
 

@@ -28,6 +28,8 @@ def _section(result: DetectionResult) -> str:
         f"mean over the generator's classes: **{result.mean_detection:.1%}** "
         f"(expected: {case.expected:.0%}).",
         _table(result),
+        "PAT, Hotelling T² and the PCA residual are fitted on all training dies, the detectors "
+        f"with a version on {result.n_rivals_fitted:,} of them.",
         _below(result),
         "```\n" + "\n".join(head_choice_lines(asdict(result.head_choice))) + "\n```",
     ]

@@ -1,7 +1,8 @@
 """Outlier detectors from elsewhere, each fitted on standardised good dies and scoring such dies.
 
 They are given robust z-scores with 0 where a test is missing, as the autoencoder's first layer is;
-what is odd scores high.
+what is odd scores high. Of many training dies they are given the sample that is kept with a model,
+8,192 at most: the nearest neighbours of more take long to find.
 """
 
 from __future__ import annotations

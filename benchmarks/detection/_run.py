@@ -63,6 +63,7 @@ class DetectionResult:
     Attributes:
         head_choice: the head, and what it was chosen from.
         versions: of each rival's package.
+        n_rivals_fitted: training dies that these rivals are fitted on.
         evaluation: detection by detector and class at equal realised yield loss.
         mean_detection: of the autoencoder over the generator's classes.
         shortfalls: of correlation classes, whatever their size.
@@ -72,6 +73,7 @@ class DetectionResult:
     widths: tuple[int, ...]
     head_choice: HeadChoice
     versions: dict[str, str]
+    n_rivals_fitted: int
     evaluation: Evaluation
     mean_detection: float
     shortfalls: tuple[Shortfall, ...]
@@ -116,6 +118,7 @@ def judge(trained: TrainedModel, case: DetectionCase) -> DetectionResult:
         widths=trained.network.widths,
         head_choice=trained.evaluation.head_choice,
         versions=versions,
+        n_rivals_fitted=len(trained.int8_dies.rounding),
         evaluation=evaluation,
         mean_detection=float(np.mean(found)),
         shortfalls=tuple(_shortfalls(scores, list(defects), case.yield_loss)),

@@ -143,7 +143,8 @@ class Verified:
 
     Attributes:
         good, defective: dies whose verdict is not fp32's.
-        rescored_good, rescored_defective: share that has fp32's score, bit for bit.
+        rescored_good, rescored_defective: share whose score is not the bits of int8's: those
+            scored again, but for any whose fp32 score is the same.
     """
 
     head: str

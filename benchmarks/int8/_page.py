@@ -89,7 +89,7 @@ def _real(tables: Sequence[SetResult]) -> str:
                 ]
             )  # fmt: skip
     header = ["set", "network", "good / anomalies", "head", "AUC fp32", "|ΔAUC| int8"]
-    return markdown_table([*header, "verified: flips, rescored good"], rows)
+    return markdown_table([*header, "verified: flips, good scores changed"], rows)
 
 
 def _verified(result: SetResult, head: str) -> str:
@@ -120,7 +120,7 @@ def _generators(results: Sequence[SetResult]) -> Iterator[str]:
             [v.head, f"{v.fpr:.1%}", f"{v.good} / {v.defective}", f"{v.rescored_good:.2%}"]
             for v in result.verified
         ]
-        yield markdown_table(["verified", "point", "flips", "good dies rescored"], verified)
+        yield markdown_table(["verified", "point", "flips", "good dies' scores changed"], verified)
 
 
 def _row(row: Row) -> list[str]:

@@ -10,7 +10,13 @@ from knowngood import Scorer
 from knowngood._golden import golden_dies, with_golden
 from knowngood._kgd import encode
 from knowngood._model_file import parse_model
-from knowngood._network import HeadKind, Network, OperatingPoint, QuantizedNetwork
+from knowngood._network import (
+    OPERATING_POINTS,
+    HeadKind,
+    Network,
+    OperatingPoint,
+    QuantizedNetwork,
+)
 from knowngood._opening import open_scorer
 from knowngood._sealed import Golden, LayerPrecision, SealedModel
 from knowngood_export import synthetic
@@ -18,7 +24,7 @@ from knowngood_export._fit import AutoencoderConfig
 from knowngood_export._trained import CalibrationSet, TrainedModel, load_model, save_model
 from knowngood_export._training import TrainingRecipe
 from knowngood_export.train_lots import LotTrainingConfig, train_on_lots
-from knowngood_quantize import fit_head, fit_operating_points, quantize
+from knowngood_quantize import TrainingDies, fit_head, fit_operating_points, quantize
 from knowngood_quantize.bands import BandEvidence, calibrate_bands
 
 from .._code_digest import training_code_digest
@@ -32,7 +38,7 @@ class HeadScorers:
     """A network with one head.
 
     Attributes:
-        verified: by operating point.
+        verified: by the operating points of the case; the model has those of an export as well.
     """
 
     head: HeadKind
@@ -86,7 +92,8 @@ def _with_head(
     trained: TrainedModel, int8: QuantizedNetwork, head: HeadKind, fprs: Sequence[float]
 ) -> HeadScorers:
     dies = trained.int8_dies.bands
-    model = _with_thresholds(_sealed(trained, int8, head), trained.calibration, fprs)
+    points = tuple(sorted({*OPERATING_POINTS, *fprs}))
+    model = _with_thresholds(_sealed(trained, int8, head), trained.calibration, points)
     calibrated = calibrate_bands(model, dies.values, dies.group)
     model = calibrated.apply(model)
     verified = _open(model, "verified", fprs[0])
@@ -102,8 +109,9 @@ def _with_head(
 def _sealed(trained: TrainedModel, int8: QuantizedNetwork, head: HeadKind) -> SealedModel:
     network: Network = trained.network
     if network.screen.head.kind != head:
-        dies = trained.int8_dies.bands
-        fitted = fit_head(network, dies.values, dies.group, kind=head)
+        dies, rounding = trained.int8_dies.bands, trained.int8_dies.rounding
+        training = TrainingDies(rounding.values, rounding.group)
+        fitted = fit_head(network, dies.values, dies.group, kind=head, training=training)
         network = replace(network, screen=replace(network.screen, head=fitted))
     values, group = golden_dies(network.screen, trained.calibration.good[:1])
     return SealedModel(

@@ -48,7 +48,8 @@ def verified_section(result: VerifiedResult) -> str:
         f"## Verified verdicts of {case.name}",
         f"{case.n_tests} tests, the {case.process} generator, {result.n_lots} fresh lots, in "
         f"{result.seconds:,.0f} s. {_outcome(result)} In brackets: verdicts of the int8 score at "
-        "the same threshold that are not those of fp32, which the bands catch.",
+        "the same threshold that are not those of fp32, which the bands catch. Rescored are dies "
+        "whose score is not int8's; one with the same bits in fp32 is not seen.",
         *(_table(kind, [c for c in result.counts if c.kind == kind]) for kind in kinds),
         _bands(result),
     ]

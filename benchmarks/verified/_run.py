@@ -30,7 +30,8 @@ class Count:
         n_flips: verdicts of "verified" that are not those of fp32.
         n_int8_flips: verdicts that the int8 score would give at the same threshold and that are
             not those of fp32: what the band is there to catch.
-        n_rescored: dies whose score is not the bits of int8's.
+        n_rescored: dies whose score is not the bits of int8's: those scored again, but for any
+            whose fp32 score is the same.
     """
 
     head: str
@@ -54,7 +55,7 @@ class Count:
 
     @property
     def rescored(self) -> float:
-        """Share of the dies that was scored again."""
+        """Share of the dies whose score changed, see ``n_rescored``."""
         return self.n_rescored / max(1, self.n_dies)
 
 

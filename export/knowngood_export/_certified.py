@@ -44,7 +44,7 @@ def certify_drafts(job: Job, drafts: Sequence[Draft], *, fall_back: bool) -> Cer
     """
     notes: list[str] = []
     while True:
-        certificate = job.certify(drafts)
+        certificate = job.certify(drafts, notes)
         if certificate is None or certificate.passed:
             return CertifiedDrafts(tuple(drafts), certificate, tuple(notes))
         breach = BreachError(certificate)

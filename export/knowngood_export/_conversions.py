@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from knowngood._network import Network, QuantizedNetwork
-from knowngood_quantize.int8 import Int8Recipe, quantize
+from knowngood_quantize.int8 import Int8Recipe, quantize, weight_steps
 from knowngood_quantize.int8_trials import Trial, fewest_flips, quantize_measured
 from knowngood_quantize.static_ranges import with_static_ranges
 
@@ -53,6 +53,11 @@ class Conversions:
             return {}
         trials = [asdict(trial) for trial in self._int8.trials]
         return asdict(self._int8.recipe) | ({"trials": trials} if trials else {})
+
+    @property
+    def weight_steps(self) -> tuple[float, ...]:
+        """Of each int8 layer, see `knowngood_quantize.int8.weight_steps`; empty without int8."""
+        return weight_steps(self._int8.network) if "_int8" in vars(self) else ()
 
     def to(self, precision: str) -> Converted:
         """The network in "fp32", "int8", "int16x8" or "int8-full".

@@ -72,6 +72,8 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         if self.head not in (*HEADS, "auto"):
             raise UsageError(f"head must be one of {', '.join(HEADS)} or auto, found {self.head!r}")
+        if self.k < 1:
+            raise UsageError(f"topk takes at least one residual, found k = {self.k}")
         if not 0 < self.fpr < 1:
             raise UsageError(f"the yield loss must lie between 0 and 1, found {self.fpr!r}")
 

@@ -22,11 +22,11 @@ class BreachError(GateError):
 
     def __init__(self, certificate: Certificate) -> None:
         self.forms = tuple(form.form for form in certificate.forms if not form.passed)
-        told = "; ".join(certificate.breaches)
+        told = "".join(f"\n  {breach}" for breach in certificate.breaches)
         super().__init__(
-            f"{', '.join(self.forms)} is too far from fp32 on {certificate.dies_note}: {told}. "
-            "Nothing was written. Leave the form out by its format or precision, or let a finer "
-            "precision take its place (--fallback, fall_back=True)."
+            f"{', '.join(self.forms)}: too far from fp32 on {certificate.dies_note}:{told}\n"
+            "Nothing was written. Leave out int8 or that format (--precision, --formats), or let a "
+            "finer precision take its place (--fallback, fall_back=True)."
         )
 
     def forms_of(self, names: Iterable[str]) -> list[str]:

@@ -157,7 +157,7 @@ def _imported(
     foreign: ForeignNetwork, parts: Parts, request: Request, origin: Origin, *, by_site: bool
 ) -> TrainedModel:
     trained = trained_from_layers(foreign.layers, parts, request, origin, by_site=by_site)
-    imported = f"imported from {foreign.path.name} ({foreign.describe()}; sha256 {foreign.sha256})"
+    imported = f"imported from {foreign.path.name} ({foreign.describe()}; {foreign.digests()})"
     notes = (imported, *_compare(foreign, trained.network, parts.calibration), *_support(trained))
     provenance = trained.provenance
     return replace(trained, provenance=replace(provenance, notes=(*notes, *provenance.notes)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -138,7 +138,7 @@ class Job:
             evaluation=self.trained.evaluation,
         )
 
-    def certify(self, drafts: Sequence[Draft]) -> Certificate | None:
+    def certify(self, drafts: Sequence[Draft], notes: Sequence[str] = ()) -> Certificate | None:
         """Every form beside native fp32, and that beside float64.
 
         None for a network with a layer too wide for a ``.kgd``: it has no native fp32, and no int8.
@@ -151,7 +151,7 @@ class Job:
             scorers,
             self._dies,
             gates=self.gates,
-            circumstances=self._circumstances(scorers),
+            circumstances=self._circumstances(drafts, notes),
         )
         return _reproducible(certificate, self.trained.provenance.created)
 
@@ -162,15 +162,20 @@ class Job:
         model = next(written, None) or self.exact.only(("fp32",))
         return open_form(encode(model), form.file_name, "fp32")
 
-    def _circumstances(self, names: Collection[str]) -> Circumstances:
-        verified, int8 = (str(Form("kgd", p, self.stem)) for p in ("verified", "int8"))
-        evidence = self.exact.evidence if verified in names else None
+    def _circumstances(self, drafts: Sequence[Draft], notes: Sequence[str]) -> Circumstances:
+        """``notes`` and what is known of the forms in the drafts, not of others that were tried."""
+        forms = {form for draft in drafts for form in draft.forms}
+        is_int8 = any(form.precision != "fp32" for form in forms)
+        int8 = Form("kgd", "int8", self.stem)
+        exact = self.exact if int8 in forms else ExactModel(self.exact.model)
+        evidence = exact.evidence if Form("kgd", "fp32", self.stem) in forms else None
         return Circumstances(
-            recipe=self.conversions.facts,
+            recipe=self.conversions.facts if is_int8 else {},
             band_evidence={} if evidence is None else json.loads(evidence.to_json()),
             versions=self.trained.provenance.versions,
-            notes=self.exact.notes,
-            not_gated=() if evidence is None else (int8,),
+            notes=(*exact.notes, *notes),
+            not_gated=() if evidence is None else (str(int8),),
+            weight_steps=self.conversions.weight_steps if is_int8 else (),
         )
 
     @property
@@ -185,8 +190,12 @@ class Job:
 
 
 def _reproducible(certificate: Certificate, created: str) -> Certificate:
-    """The same for the same model: dated like the model, and without the digests of files that
-    will hold it."""
+    """The same for the same model on the same machine: dated like the model, and without the
+    digests of files that will hold it.
+
+    Versions, platform, processor and the reference's kernels stay those of the exporting machine:
+    the figures were measured there.
+    """
     forms = tuple(
         form if form.form.startswith("kgd") else replace(form, model_id="")
         for form in certificate.forms

@@ -124,7 +124,7 @@ def _notes(evidence: BandEvidence, model: SealedModel) -> tuple[str, ...]:
         return ()
     return (
         f"verified is to score {rescored:.0%} of good dies again in fp32 at a yield loss of "
-        f"{fpr:.2%}: int8 saves little time on this model, and --precision fp32 says the same",
+        f"{fpr:.2%}: int8 saves little time on this model, and fp32 gives the same verdicts",
     )
 
 

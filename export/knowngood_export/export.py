@@ -9,7 +9,8 @@ Here is what callers see and the order of things; `_make_files` makes the files,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -189,7 +190,13 @@ def _export(trained: TrainedModel, out_dir: str | Path, order: _Order) -> Export
     out_dir = Path(out_dir)
     require_writable(trained.network, order.forms)
     screens = _baselines(trained) if order.baselines else ()
-    _make_folder(out_dir)
+    with _folder(out_dir):
+        return _write_all(trained, screens, out_dir, order)
+
+
+def _write_all(
+    trained: TrainedModel, screens: Sequence[TrainedModel], out_dir: Path, order: _Order
+) -> ExportReport:
     jobs = [order.job(trained, order.forms)]
     jobs += [order.job(s, (Form("kgd", "fp32", s.network.detector),)) for s in screens]
     bar = tqdm(
@@ -312,6 +319,19 @@ def export_model(
     return _export(
         trained, out_dir, _Order(forms, fpr, recipe, gates, fall_back, progress=progress)
     )
+
+
+@contextmanager
+def _folder(out_dir: Path) -> Iterator[None]:
+    """The folder, made before the long work; it goes again if that fails and leaves it empty."""
+    is_new = not out_dir.exists()
+    _make_folder(out_dir)
+    try:
+        yield
+    except BaseException:
+        if is_new and not any(out_dir.iterdir()):
+            out_dir.rmdir()
+        raise
 
 
 def _make_folder(out_dir: Path) -> None:

@@ -58,11 +58,12 @@ class LotScores:
         """By what to multiply a share of the dies so that a new lot loses ``share`` on average.
 
         Each lot is held to the quantile of the others; the level is sought at which what is
-        rejected of them comes to ``share`` of all dies. 1 with fewer than ``FEWEST_LOTS``.
+        rejected of them comes to ``share`` of all dies. The corrected level is below 1 as any
+        share is. 1 with fewer than ``FEWEST_LOTS``.
         """
         if len(self.of_lot) < FEWEST_LOTS:
             return 1.0
-        low, high = SMALLEST_CORRECTION, LARGEST_CORRECTION
+        low, high = SMALLEST_CORRECTION, min(LARGEST_CORRECTION, 1 / share)
         for _ in range(_BISECTIONS):
             middle = math.sqrt(low * high)
             too_many = self._left_out_loss(middle * share) > share
@@ -73,7 +74,7 @@ class LotScores:
         n_above = 0
         for own, others in zip(self.of_lot, self.of_others, strict=True):
             rank = math.ceil((len(others) + 1) * (1 - level) - 1e-9)
-            threshold = others[min(rank, len(others)) - 1]
+            threshold = others[min(max(rank, 1), len(others)) - 1]
             n_above += len(own) - int(np.searchsorted(own, threshold, side="right"))
         return n_above / self.n_dies
 

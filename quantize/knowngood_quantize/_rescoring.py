@@ -13,7 +13,10 @@ from knowngood._sealed import Band
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
+WILD_SHARE = 0.0002
+"""So many of the good dies, one at least, may have any input: they set no scale limit."""
 TAIL_SHARE = 0.1
 """Above the 90 % quantile a tail is taken as exponential."""
 
@@ -32,19 +35,35 @@ class GoodDies:
 
     @property
     def largest(self) -> Float64:
-        """Largest input of each layer over all dies, float64 ``(n_layers,)``, above 0."""
-        smallest = float(np.finfo(np.float32).tiny)
-        largest: Float64 = self.magnitudes.max(axis=0).astype(np.float64)
-        return np.maximum(largest, smallest)
+        """Largest input of each layer but for the wildest dies, float64 ``(n_layers,)``, above 0.
+
+        All but ``WILD_SHARE`` of the dies, or all but one, lie at or below it.
+        """
+        n_wild = max(1, int(WILD_SHARE * len(self.magnitudes)))
+        place = max(0, len(self.magnitudes) - 1 - n_wild)
+        largest: Float64 = np.sort(self.magnitudes, axis=0)[place].astype(np.float64)
+        return np.maximum(largest, float(np.finfo(np.float32).tiny))
+
+    def is_within(self, factor: float) -> Bools:
+        """Whether all of a die's inputs are at most ``factor`` times the largest: ``(n_dies,)``."""
+        within: Bools = self._reach() <= factor
+        return within
 
     def share_beyond(self, factor: float) -> float:
-        """Share of good dies with a layer input beyond ``factor`` times the largest seen."""
-        reach = (self.magnitudes / self.largest).max(axis=1)
+        """Share of good dies with a layer input beyond ``factor`` times the largest.
+
+        The wildest dies count as if they lay there: their distance says nothing of the others.
+        """
+        reach = np.minimum(self._reach(), 1.0)
         start = float(np.quantile(reach, 1 - TAIL_SHARE))
         mean_excess = float(np.mean(reach[reach > start] - start)) if reach.max() > start else 0.0
         if mean_excess == 0:
             return 0.0
         return TAIL_SHARE * float(np.exp(-max(factor - start, 0.0) / mean_excess))
+
+    def _reach(self) -> Float64:
+        reach: Float64 = (self.magnitudes / self.largest).max(axis=1)
+        return reach
 
     def share_within(self, band: Band) -> float:
         """Share of these dies whose int8 score lies in a band."""

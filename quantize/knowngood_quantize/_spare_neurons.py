@@ -66,7 +66,9 @@ def fill_spare_neurons(
 ) -> FilledNetwork:
     """Put copies of live neurons in the place of spare ones.
 
-    The code (``latent_layer``) and the last layer stay as they are.
+    Every neuron of the code (``latent_layer``) and of the last layer keeps its place. The weights
+    into the code change where neurons before it are taken out, and it moves a little on each die:
+    what is bounded is how far scores and outputs move (``MOST_DRIFT``), not the code.
 
     Args:
         network: in float32.

@@ -12,11 +12,9 @@ what this guarantees, and when it could fail.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._network import HeadKind, OperatingPoint
 from knowngood._sealed import Band, SealedModel
 
+from ._band_evidence import BandEvidence, FaultError, PointEvidence
 from ._boundary import BoundaryDies, Crossings, fault_paths
 from ._exact_scores import ExactScores
 from ._rescoring import GoodDies, expected_rescoring
@@ -43,6 +42,8 @@ __all__ = [
 
 MIN_GOOD = 20
 """Scored good dies below which no band is calibrated."""
+MIN_BOUNDARY = 100
+"""Dies sent to a threshold and within the scale limits, fewer of which support no band."""
 ENOUGH_GOOD = 200
 """With fewer, margins grow with the root of what is lacking: the same few dies are varied."""
 MARGIN = 1.5
@@ -50,11 +51,14 @@ MARGIN = 1.5
 ELSEWHERE_MARGIN = 1.25
 """And this many times as far as the worst die at any threshold would lie at this one."""
 LIMIT_FACTORS = (1.0, 1.15, 1.3, 1.5, 2.0)
-"""Scale limits that are tried, in units of the largest input that a good die has in the layer."""
+"""Scale limits that are tried, in units of the largest input of the layer in good dies, but for
+the few wildest (`_rescoring`)."""
 WORTH = 1.05
 """Lower scale limits are taken as long as they rescore at most this many times as many dies."""
 SHARE_NEAREST = 0.05
 """Of the good dies as they are, the part nearest to a threshold speaks for them."""
+UNCHANGED = "none"
+"""Name of these dies' fault."""
 METHOD = (
     "Good dies are given faults that grow until the fp32 score is at the threshold. The band holds "
     f"the int8 scores of these dies, {MARGIN:g} times as far from each fault's median error as the "
@@ -63,102 +67,6 @@ METHOD = (
     "are rescored by themselves and widen no band. With fewer than "
     f"{ENOUGH_GOOD} good dies margins grow with the root of what is lacking."
 )
-
-
-@dataclass(frozen=True)
-class FaultError:
-    """The error of int8, its score less that of fp32, on dies at a threshold with one fault.
-
-    Attributes:
-        fault: its name; "none" for the good dies nearest to the threshold, as they are.
-        n_dies: within the scale limits; only these are counted in what follows.
-        n_beyond: beyond the limits, rescored whatever their score.
-        centre: median error, in units of the score; 0 where there is no die.
-        lowest, highest: the worst errors.
-    """
-
-    fault: str
-    n_dies: int
-    n_beyond: int
-    centre: float
-    lowest: float
-    highest: float
-
-    @property
-    def farthest(self) -> float:
-        """The largest distance of an error from the centre."""
-        return max(self.highest - self.centre, self.centre - self.lowest)
-
-
-@dataclass(frozen=True)
-class PointEvidence:
-    """What the band of one operating point rests on.
-
-    Attributes:
-        fpr, threshold: of the fp32 operating point.
-        lo, hi: the band.
-        expected_rescoring: share of good dies that will be scored again: by the band, read off the
-            thresholds, and by the scale limits.
-        rescored: the same, counted among the good dies given.
-        faults: errors at the threshold, by kind of fault.
-    """
-
-    fpr: float
-    threshold: float
-    lo: float
-    hi: float
-    expected_rescoring: float
-    rescored: float
-    faults: tuple[FaultError, ...]
-
-    @property
-    def n_dies(self) -> int:
-        """Dies at the threshold on which the band rests."""
-        return sum(fault.n_dies for fault in self.faults)
-
-
-@dataclass(frozen=True)
-class BandEvidence:
-    """What the bands of a model rest on, for its certificate.
-
-    Attributes:
-        method: in words.
-        margin: how many times as far as the worst error a band reaches.
-        n_good: good dies given that int8 and fp32 score.
-        limit_factor: scale limits, in units of the largest input of these dies in each layer.
-        share_beyond: share of good dies expected beyond the limits.
-        points: by ascending yield loss.
-    """
-
-    method: str
-    margin: float
-    n_good: int
-    limit_factor: float
-    share_beyond: float
-    points: tuple[PointEvidence, ...]
-
-    def to_json(self) -> str:
-        """JSON text that ``from_json`` reads back equal."""
-        return json.dumps(asdict(self), allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> BandEvidence:
-        """The evidence written by ``to_json``.
-
-        Raises:
-            UsageError: it is none, or has a field that this version does not know.
-        """
-        try:
-            fields = json.loads(text)
-            points = tuple(_point_of(point) for point in fields.pop("points"))
-            return cls(**fields, points=points)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UsageError(f"not the evidence of bands: {error!r}") from error
-
-
-def _point_of(fields: dict[str, Any]) -> PointEvidence:
-    faults = tuple(FaultError(**fault) for fault in fields.pop("faults"))
-    return PointEvidence(**fields, faults=faults)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,14 +94,15 @@ def calibrate_bands(
 
     Args:
         model: with fp32 and int8 layers and the fp32 thresholds; every point gets a band, whether
-            or not enough dies support it. Its golden dies and int8 thresholds are not needed.
+            or not its threshold is supported. Its golden dies and int8 thresholds are not needed.
         good: float32 ``(n_dies, n_tests)`` of good dies that neither weights nor their rounding
             have seen, raw units, NaN where a test is missing.
         group: int32 ``(n_dies,)``.
         seed: of the faults that dies are given.
 
     Raises:
-        NotEnoughDataError: fewer than ``MIN_GOOD`` of the dies have a score.
+        NotEnoughDataError: fewer than ``MIN_GOOD`` of the dies have a score, or fewer than
+            ``MIN_BOUNDARY`` dies reach one of the thresholds within any of the scale limits.
         UsageError: the model has no layers, or lacks a precision or the thresholds of fp32.
     """
     _require_both(model)
@@ -207,7 +116,7 @@ def calibrate_bands(
     candidates = [
         _Candidate.of(factor, head, sample.int8, points, errors) for factor in LIMIT_FACTORS
     ]
-    chosen = _tightest(candidates)
+    chosen = _tightest(_supported(candidates, points))
     return CalibratedBands(chosen.bands, chosen.limits, chosen.evidence(sample, points, errors))
 
 
@@ -276,9 +185,10 @@ def _measure(
     points: Sequence[OperatingPoint],
     seed: int,
 ) -> list[list[_Errors]]:
-    """Errors at each point, by fault."""
+    """Errors at each point, by fault. Dies beyond the widest limits are given none."""
     errors = [[_nearest(sample, point.threshold)] for point in points]
-    scaler, dies = model.screen.scaler, (sample.values, sample.group)
+    ordinary = sample.int8.is_within(LIMIT_FACTORS[-1])
+    scaler, dies = model.screen.scaler, (sample.values[ordinary], sample.group[ordinary])
     for path in fault_paths(scaler, *dies, engine.reconstruct, seed):
         crossings = Crossings(path, engine.fp32)
         for point, found in zip(points, errors, strict=True):
@@ -291,7 +201,7 @@ def _nearest(sample: _Sample, threshold: float) -> _Errors:
     n_nearest = max(1, round(SHARE_NEAREST * len(distance)))
     dies = np.argsort(distance, kind="stable")[:n_nearest]
     error = sample.int8.scores[dies].astype(np.float64) - sample.fp32[dies]
-    return _Errors("none", error, sample.int8.magnitudes[dies])
+    return _Errors(UNCHANGED, error, sample.int8.magnitudes[dies])
 
 
 def _errors(engine: ExactScores, fault: str, dies: BoundaryDies) -> _Errors:
@@ -306,7 +216,8 @@ def _errors(engine: ExactScores, fault: str, dies: BoundaryDies) -> _Errors:
 class _Candidate:
     """Scale limits, and the bands that go with them.
 
-    ``cost`` is the share rescored in units of the yield loss, over all points.
+    ``cost`` is the share rescored in units of the yield loss, over all points; ``n_boundary`` the
+    dies sent to each threshold that lie within the limits.
     """
 
     factor: float
@@ -315,6 +226,7 @@ class _Candidate:
     bands: tuple[Band, ...]
     rescoring: tuple[float, ...]
     cost: float
+    n_boundary: tuple[int, ...]
 
     @classmethod
     def of(
@@ -331,7 +243,8 @@ class _Candidate:
         bands = _bands(head, points, faults, _caution(len(good.scores)))
         rescoring = tuple(expected_rescoring(points, band, good, beyond) for band in bands)
         cost = sum(r / point.fpr for r, point in zip(rescoring, points, strict=True))
-        return cls(factor, limits, beyond, bands, rescoring, cost)
+        n_boundary = tuple(sum(f.n_dies for f in some if f.fault != UNCHANGED) for some in faults)
+        return cls(factor, limits, beyond, bands, rescoring, cost, n_boundary)
 
     def evidence(
         self, sample: _Sample, points: Sequence[OperatingPoint], errors: list[list[_Errors]]
@@ -352,6 +265,23 @@ class _Candidate:
         n_good = len(sample.fp32)
         margin = MARGIN * _caution(n_good)
         return BandEvidence(METHOD, margin, n_good, self.factor, self.share_beyond, tuple(told))
+
+
+def _supported(
+    candidates: Sequence[_Candidate], points: Sequence[OperatingPoint]
+) -> list[_Candidate]:
+    """Those whose limits leave enough dies at every threshold."""
+    supported = [c for c in candidates if min(c.n_boundary) >= MIN_BOUNDARY]
+    if not supported:
+        n_boundary = candidates[-1].n_boundary
+        worst = int(np.argmin(n_boundary))
+        raise NotEnoughDataError(
+            f"bands of verified verdicts need {MIN_BOUNDARY} dies at each threshold whose inputs "
+            f"are no larger than {LIMIT_FACTORS[-1]:g} times those of good dies, found "
+            f"{n_boundary[worst]} at {points[worst].threshold:g}, for a yield loss of "
+            f"{points[worst].fpr:.2%}. Train with more dies or lots, or use int8 or fp32 by itself"
+        )
+    return supported
 
 
 def _tightest(candidates: Sequence[_Candidate]) -> _Candidate:

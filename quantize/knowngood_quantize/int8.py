@@ -65,7 +65,8 @@ class Int8Recipe:
         rounding: "gptq": weights rounded together, so that the network's outputs on good dies move
             least; "nearest": each by itself.
         fill_spare_neurons: hidden neurons that do nothing carry copies of others, which makes
-            weights finer and costs nothing; with "gptq" and a scale per channel only.
+            weights finer and costs nothing; with "gptq", a scale per channel, and no fewer dies than
+            the widest layer is wide.
         bias_correction: biases such that each layer's outputs on good dies are right in the mean.
         smoothing: strength of SmoothQuant between the layers, 0 (none) to 1.
     """
@@ -104,7 +105,7 @@ class Int8Recipe:
         """
         try:
             return cls(**json.loads(text))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UsageError(f"not an int8 recipe: {error}") from error
 
 
@@ -148,7 +149,8 @@ def _prepared(network: Network, u: NDArray[np.float32], recipe: Int8Recipe) -> F
     """The layers that are rounded: in float32 all but the network's own function."""
     if recipe.smoothing:
         network = smooth(network, u, recipe.smoothing)
-    if recipe.fill_spare_neurons and recipe.per_channel and recipe.rounding == "gptq":
+    is_filled = recipe.fill_spare_neurons and recipe.per_channel and recipe.rounding == "gptq"
+    if is_filled and len(u) >= max(network.widths):  # fewer dies do not show which neuron can go
         rounded = [_nearest(layer, recipe.per_channel) for layer in network.layers]
         plain = _quantized(network, network.layers, rounded, [None] * len(rounded))
         return fill_spare_neurons(network, u, lambda dies: simulate(plain, dies))
@@ -270,7 +272,12 @@ def weight_steps(quantized: QuantizedNetwork) -> tuple[float, ...]:
     output channel leaves each at 119 or more, if GPTQ widened it most; one scale per matrix leaves
     an output whose weights are small with a handful, and its verdicts to chance.
     """
-    largest = [np.abs(layer.weight.astype(np.int16)).max(axis=1) for layer in quantized.layers]
+    return steps_of_layers(quantized.layers)
+
+
+def steps_of_layers(layers: Sequence[QuantizedDense]) -> tuple[float, ...]:
+    """``weight_steps`` of layers by themselves, such as those of a ``.kgd``."""
+    largest = [np.abs(layer.weight.astype(np.int16)).max(axis=1) for layer in layers]
     return tuple(float(steps[steps > 0].min(initial=WEIGHT_MAX)) for steps in largest)
 
 

@@ -8,14 +8,14 @@ lots left out in turn lose the nominal share on average, and the interval is tha
 sample (Woodruff, JASA 47, 1952, with the effective size of Korn and Graubard).
 
 The threshold lies a hair above its score, and below the next, so that no die's verdict hangs on
-its last bits, in which the engines differ. Where fewer than ten dies are expected above it, it is
-extrapolated: the quantile of a generalised Pareto tail.
+its last bits, in which the engines differ. Where fewer than ten dies are expected above it, at its
+corrected level, it is unsupported and extrapolated: the quantile of a generalised Pareto tail.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -89,7 +89,8 @@ def refit_operating_points(
     """The operating points of another form of a model, such as its int8 one.
 
     Thresholds and intervals go to where about as many of the same dies lie above them: each is
-    multiplied by the ratio of the form's scores to the model's at the ranks around it.
+    multiplied by the ratio of the form's scores to the model's at the ranks around it. None falls
+    as the yield loss does, and thresholds lie clear of the last bits of the form's scores.
 
     Args:
         points: of the model as ``reference`` scores it.
@@ -109,10 +110,15 @@ def refit_operating_points(
     def moved(score: float) -> float:
         return _corresponding(score, before, after)
 
-    return tuple(
-        replace(p, threshold=moved(p.threshold), low=moved(p.low), high=moved(p.high))
-        for p in points
-    )
+    refitted: dict[float, OperatingPoint] = {}
+    low = threshold = high = -math.inf
+    for point in sorted(points, key=lambda p: p.fpr, reverse=True):
+        threshold = max(threshold, _float32_between(after, moved(point.threshold)))
+        low, high = max(low, moved(point.low)), max(high, moved(point.high), threshold)
+        refitted[point.fpr] = replace(
+            point, threshold=threshold, low=min(low, threshold), high=high
+        )
+    return tuple(refitted[p.fpr] for p in points)
 
 
 def add_operating_points(
@@ -124,7 +130,8 @@ def add_operating_points(
     """Operating points at ``fprs``, of which ``points`` knows some.
 
     Known ones stay. Between two known ones threshold and interval are linear in the logarithm of
-    the yield loss, as in an exponential tail. Beyond them they are fitted on ``scores``.
+    the yield loss, as in an exponential tail, and between a supported and an unsupported one the
+    lots of ``scores`` say which it is. Beyond them they are fitted on ``scores``.
 
     Args:
         points: ascending yield losses; they may rest on more dies than ``scores``.
@@ -135,14 +142,25 @@ def add_operating_points(
     first, last = min(known, default=1.0), max(known, default=0.0)
     beyond = [fpr for fpr in fprs if not first <= fpr <= last]
     known |= {p.fpr: p for p in fit_operating_points(scores, beyond, lot)} if beyond else {}
-    return tuple(known.get(fpr) or _between(points, fpr) for fpr in fprs)
+
+    def correction(fpr: float) -> float:
+        return 1.0 if lot is None else _Sample.of(scores, lot).level(fpr) / fpr
+
+    return tuple(known.get(fpr) or _between(points, fpr, correction) for fpr in fprs)
 
 
-def _between(points: Sequence[OperatingPoint], fpr: float) -> OperatingPoint:
+def _between(
+    points: Sequence[OperatingPoint], fpr: float, correction: Callable[[float], float]
+) -> OperatingPoint:
     above = next(i for i, p in enumerate(points) if p.fpr > fpr)
     rarer, commoner = points[above - 1], points[above]
     place = math.log(fpr / rarer.fpr) / math.log(commoner.fpr / rarer.fpr)
     n_dies = min(rarer.n_dies, commoner.n_dies)
+
+    def is_supported() -> bool:
+        if rarer.supported or not commoner.supported:
+            return rarer.supported
+        return n_dies * fpr * min(1.0, correction(fpr)) >= MIN_EXCEEDANCES * (1 - 1e-9)
 
     def linear(a: float, b: float) -> float:
         return _float32_not_below(a + place * (b - a))
@@ -153,7 +171,7 @@ def _between(points: Sequence[OperatingPoint], fpr: float) -> OperatingPoint:
         linear(rarer.low, commoner.low),
         linear(rarer.high, commoner.high),
         n_dies,
-        supported=n_dies * fpr >= MIN_EXCEEDANCES * (1 - 1e-9),
+        supported=is_supported(),
     )
 
 
@@ -184,15 +202,22 @@ class _Sample:
         return MIN_EXCEEDANCES * (1 - 1e-9) / len(self.ordered)
 
     def operating_point(self, fpr: float) -> OperatingPoint:
-        threshold = self.threshold(fpr)
+        level = self.level(fpr)
+        threshold = self._threshold_at(level)
         low, high = self.interval(fpr)
         return OperatingPoint(
             fpr, threshold, min(low, threshold), max(high, threshold), len(self.ordered),
-            supported=fpr >= self.smallest_supported,
+            supported=min(fpr, level) >= self.smallest_supported,
         )  # fmt: skip
 
     def threshold(self, fpr: float) -> float:
-        level = fpr * self._correction(fpr)
+        return self._threshold_at(self.level(fpr))
+
+    def level(self, fpr: float) -> float:
+        """The share of these dies above the threshold at which the next lot loses ``fpr``."""
+        return fpr * self._correction(fpr)
+
+    def _threshold_at(self, level: float) -> float:
         seen = min(self.smallest_supported, TAIL_SHARE)
         if level >= seen:
             return self._conformal(level)
@@ -287,12 +312,13 @@ def _just_above(score: float, following: float) -> float:
 
 
 def _float32_between(ordered: Float64, score: float) -> float:
-    """A float32 at ``score`` or a hair above, clear of the dies on both sides where it can be."""
+    """A float32 at ``score`` or a hair off it, clear of the dies on both sides where it can be."""
     n_below = int(np.searchsorted(ordered, score, side="right"))
     if not 0 < n_below < len(ordered):
         return _float32_not_below(score)
     below, following = ordered[n_below - 1], ordered[n_below]
-    clear = _float32_not_below(max(score, _just_above(below, following)))
+    highest = following - min((following - below) / 2, ROUNDING * abs(following))
+    clear = _float32_not_below(max(min(score, highest), _just_above(below, following)))
     return clear if clear < following else _float32_not_below(below)
 
 

@@ -217,7 +217,7 @@ class Manifest:
         try:
             data = json.loads(text)
             version = data["knowngood_manifest"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelFileError("the model's manifest is not a knowngood manifest") from error
         if version != MANIFEST_VERSION:
             raise ModelFileError(
@@ -226,7 +226,7 @@ class Manifest:
             )
         try:
             return _read(data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ModelFileError(f"the model's manifest is damaged: {error!r}") from error
 
 
@@ -290,7 +290,7 @@ def _read_certificate(data: dict[str, Any]) -> str:
         return ""
     if not isinstance(data["certificate"], dict):
         raise ValueError(f"the certificate is {type(data['certificate']).__name__}, no object")
-    return json.dumps(data["certificate"], sort_keys=True, separators=(",", ":"))
+    return json.dumps(data["certificate"], sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def read_history(data: dict[str, Any]) -> tuple[Provenance, Evaluation, tuple[Drift, ...]]:

@@ -172,7 +172,8 @@ class OperatingPoint:
         threshold: representable in float32; a die passes if its score is ≤ this.
         low, high: 95 % sampling interval of the threshold.
         n_dies: held-out good dies that it was fitted on.
-        supported: at least ``MIN_EXCEEDANCES`` of them are expected above it.
+        supported: at least ``MIN_EXCEEDANCES`` of them are expected above it, where lots that
+            differ have moved it too.
     """
 
     fpr: float
@@ -216,9 +217,9 @@ def _supported(point: OperatingPoint, extrapolate: bool) -> OperatingPoint:
     if point.supported or extrapolate:
         return point
     raise OperatingPointError(
-        f"the threshold at a yield loss of {point.fpr:.2%} rests on {point.n_dies} good dies, "
-        f"{point.fpr * point.n_dies:.1f} expected above it where {MIN_EXCEEDANCES} are needed. "
-        "Train with more dies, choose a larger yield loss, or ask for extrapolation "
+        f"the threshold at a yield loss of {point.fpr:.2%} rests on {point.n_dies} good dies, of "
+        f"which fewer than {MIN_EXCEEDANCES} are expected above it. "
+        "Train with more dies and lots, choose a larger yield loss, or ask for extrapolation "
         "(extrapolate=True, --extrapolate)."
     )
 

@@ -54,7 +54,7 @@ def test_export_writes_the_forms_asked_for(desk: Desk) -> None:
     assert answer.code == 0
     forms = json.loads(answer.out)["forms"]
     assert [Path(form["path"]).name for form in forms] == [MODEL_NAMES[0], *MODEL_NAMES]
-    assert {p.name for p in (desk.folder / "out").iterdir()} == set(MODEL_NAMES)
+    assert {p.name for p in (desk.folder / "out").iterdir()} == {*MODEL_NAMES, "certificate.json"}
     for form in forms:
         assert form["n_bytes"] == (desk.folder / form["path"]).stat().st_size
 
@@ -65,7 +65,7 @@ def test_export_of_baselines(desk: Desk) -> None:
     assert answer.code == 0
     names = {Path(form["path"]).name for form in json.loads(answer.out)["forms"]}
     assert names == {"model.kgd", "pat.kgd", "t2.kgd", "pca.kgd"}
-    assert {p.name for p in (desk.folder / "out").iterdir()} == names
+    assert {p.name for p in (desk.folder / "out").iterdir()} == {*names, "certificate.json"}
     n_dies = len(desk.workplace.read_new_lot().dies)
     for name in ("pat", "t2", "pca"):
         scored = desk.run("score", f"out/{name}.kgd", desk.workplace.new_lot, "-o", f"{name}.csv")
@@ -112,7 +112,8 @@ def test_the_columns_of_a_verdict_table(desk: Desk) -> None:
 def test_inspect_a_model(desk: Desk, name: str) -> None:
     answer = desk.run("inspect", desk.workplace.model.with_name(name), "--json")
     facts = json.loads(answer.out)
-    assert facts["precision"] == ("fp32" if is_fp32(name) else "int8")
+    inexact = "verified" if name.endswith(".kgd") else "int8"
+    assert facts["precision"] == ("fp32" if is_fp32(name) else inexact)
     assert len(facts["schema"]["tests"]) == N_TESTS
     assert facts["default_fpr"] == 0.02
     assert desk.run("inspect", desk.workplace.model.with_name(name)).out.count("yield loss") >= 6

@@ -92,6 +92,7 @@ def test_with_numpy_alone(workplace: Workplace, tmp_path: Path) -> None:
         ("matplotlib", ("report", "VERDICTS", "-o", "r.html"), "report"),
         ("jinja2", ("report", "VERDICTS", "-o", "r.html"), "report"),
         ("jinja2", ("demo", "-o", "out"), "report"),
+        ("h5py", ("import", "model.h5", "--good", "LOT", "-o", "out/ae.kgd"), "export"),
         ("onnx", ("demo", "-o", "out"), "export"),
     ],
 )
@@ -105,6 +106,7 @@ def test_one_package_missing(
         "VERDICTS": workplace.verdicts,
     }
     (tmp_path / "out").mkdir()
+    (tmp_path / "model.h5").write_bytes(b"HDF and so on")
     run = [names.get(word, word) for word in arguments]
     [(code, out, err)] = answers(tmp_path, (module,), tuple(run))
     assert (code, out) == (2, ""), err

@@ -86,7 +86,7 @@ def test_what_is_not_met_fails_the_case_and_stands_in_the_page():
     evaluation = Evaluation(
         "how", 100, (0.005, 0.02), (DetectionCurve("autoencoder", "droop", 9, (0.4, 0.5)),)
     )
-    met = DetectionResult(case, (8, 2, 8), HeadChoice(), {}, evaluation, 0.9, ())
+    met = DetectionResult(case, (8, 2, 8), HeadChoice(), {}, 4000, evaluation, 0.9, ())
     assert met.failures == []
     chance = Shortfall("kNN", "droop", -0.01, 0.02)
     shown = Shortfall("pca", "timing", -0.10, 0.02)
@@ -99,3 +99,4 @@ def test_what_is_not_met_fails_the_case_and_stands_in_the_page():
     assert "kNN, droop, by 1.0 ± 2.0 points (no more than chance)" in page
     assert "PCA residual, timing, by 10.0 ± 2.0 points (**shown**)" in page
     assert "| autoencoder | 50.0% |" in page
+    assert "fitted on all training dies, the detectors with a version on 4,000 of them" in page

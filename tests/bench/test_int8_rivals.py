@@ -18,6 +18,7 @@ from benchmarks.int8._record import write_int8_record
 from benchmarks.int8._run import run_set, run_sets, verified_verdicts, wrong_answers
 from benchmarks.int8._sets import GeneratorSet, Sets, TableSet
 from knowngood_export import synthetic
+from knowngood_quantize.bands import MIN_GOOD
 
 SETTINGS = (
     _ort_settings.SETTINGS[0],
@@ -135,13 +136,13 @@ def ours(table):
 
 def test_too_few_dies_for_bands_are_said_and_no_error(ours):
     trained = ours.prepared.trained
-    few = replace(trained.int8_dies, bands=trained.int8_dies.bands.select(np.arange(50)))
+    few = replace(trained.int8_dies, bands=trained.int8_dies.bands.select(np.arange(MIN_GOOD - 1)))
     prepared = replace(ours.prepared, trained=replace(trained, int8_dies=few))
     judged = prepared.judged
     exact = {k: Scores(s, s, s) for k, s in ours.exact(judged.good).items()}
     found, why_not = verified_verdicts(replace(ours, prepared=prepared), exact, exact, FPRS)
     assert found == ()
-    assert "need 200" in why_not
+    assert f"need {MIN_GOOD} held-out good dies with a score, found" in why_not
 
 
 def complaints(ours, name: str, factor: float = 1.0, own_factor: float = 1.0) -> list[str]:

@@ -10,14 +10,19 @@ import pytest
 
 from benchmarks.verified._cases import read_verified_cases
 from benchmarks.verified._dies import FreshSet, fresh_lots
-from benchmarks.verified._models import HeadScorers
+from benchmarks.verified._models import HeadScorers, with_each_head
 from benchmarks.verified._page import verified_section, write_verified_record
 from benchmarks.verified._run import Count, VerifiedResult, count_flips
 from knowngood._golden import golden_dies, with_golden
 from knowngood._kgd import encode
+from knowngood._manifest import Evaluation, Provenance
 from knowngood._model_file import parse_model
+from knowngood._network import OPERATING_POINTS
 from knowngood._opening import open_scorer
 from knowngood._sealed import Band
+from knowngood_export._fit import Part
+from knowngood_export._trained import CalibrationSet, Int8Dies, TrainedModel
+from knowngood_quantize import TrainingDies, fit_head
 from knowngood_quantize.bands import BandEvidence, PointEvidence
 from random_networks import make_dies, make_network
 from sealed_models import seal_up
@@ -113,6 +118,30 @@ def test_fresh_lots_hold_every_kind_of_die() -> None:
         np.abs(by_kind["a reading at 1,000 sigma"] - np.nanmedian(good, axis=0)) / sigma, axis=1
     )
     assert np.median(largest) > 300
+
+
+def test_models_have_the_points_and_heads_of_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = make_network((20, 9, 3, 9, 20), head="mse")
+    good, train, held = (Part(*make_dies(network, 600, seed=seed)) for seed in (1, 2, 3))
+    none = np.zeros(0, np.int32)
+    trained = TrainedModel(
+        network, (),
+        CalibrationSet(good.values, good.group, good.values[:0], none, none, np.zeros(600, "i4")),
+        Int8Dies(train, held), Provenance(), Evaluation(),
+    )  # fmt: skip
+    seen: list[TrainingDies] = []
+
+    def recorded(*args, training, **kwargs):
+        seen.append(training)
+        return fit_head(*args, training=training, **kwargs)
+
+    monkeypatch.setattr("benchmarks.verified._models.fit_head", recorded)
+    case = replace(read_verified_cases(quick=True)[0], heads=("topk",), fprs=(0.005, 0.03))
+    (scorers,) = with_each_head(trained, case)
+    fprs = sorted({*OPERATING_POINTS, 0.03})
+    assert [point.fpr for point in scorers.evidence.points] == fprs
+    assert [scorer.fpr for scorer in scorers.verified] == [0.005, 0.03]
+    np.testing.assert_array_equal(seen[0].values, train.values)
 
 
 def test_a_case_that_is_not_there() -> None:

@@ -13,6 +13,7 @@ from knowngood._commands._certificate_facts import certificate_facts, certificat
 def certificate(**changes: Any) -> dict[str, Any]:
     point = {
         "fpr": 0.005,
+        "supported": True,
         "flips_good": [0, 2000, 0.0, 0.002],
         "flips_defective": [3, 6000, 0.0001, 0.002],
         "rescored_good": [12, 2000, 0.003, 0.01],
@@ -47,9 +48,32 @@ def test_flips_at_the_default_operating_point() -> None:
     assert lines[2].endswith("1,234 of 2,000 good, 3 of 6,000 defective dies; breached: bias: 0.2")
 
 
+def test_an_unsupported_default_point_is_marked() -> None:
+    data = certificate()
+    for form in data["forms"]:
+        form["points"] = [{**point, "supported": False} for point in form["points"]]
+    (line, *_) = certificate_lines(certificate_facts(json.dumps(data)))
+    assert line.startswith(
+        "  certificate at a yield loss of 0.50%, which too few dies support; 'knowngood"
+    )
+
+
+def test_fp32_alone_is_told_as_such() -> None:
+    lines = list(certificate_lines(certificate_facts(json.dumps(certificate(forms=[])))))
+    assert lines[1].strip().startswith("nothing but fp32, the reference")
+
+
 def test_no_certificate() -> None:
     assert certificate_facts("") is None
     assert list(certificate_lines(None)) == ["  certificate none"]
+
+
+def test_what_json_cannot_mean_is_no_certificate() -> None:
+    sound = json.dumps(certificate())
+    for text in ("[" * 100_000, sound.replace("1234", "1e999"), sound.replace("1234", "NaN")):
+        facts = certificate_facts(text)
+        assert facts is not None
+        assert "unreadable" in facts
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +11,17 @@ import pytest
 from certified_scores import usual_certificate
 from knowngood import load
 from knowngood._commands import main
+from knowngood._golden import with_golden
 from knowngood._good_dies import select_good_dies
 from knowngood._kgd import encode
+from knowngood._manifest import Provenance, Source
 from knowngood._read_lot import read_lot
 from knowngood.stdf import write_lot
 from knowngood_quantize.certificate import Certificate, CertificateGates, FormLimits
+from knowngood_quantize.int8 import Int8Recipe, quantize, weight_steps
 from sealed_models import seal_up
 from tiny_lots import tiny_lot
-from tiny_models import tiny_network, tiny_onnx
+from tiny_models import tiny_manifest, tiny_network, tiny_onnx
 
 NETWORK = tiny_network(threshold=2.5)
 MODEL = seal_up(NETWORK)
@@ -61,6 +65,43 @@ def test_a_kgd_is_held_against_its_own_fp32(folder, capsys):
     assert [form.is_gated for form in found.forms] == [True, False]
     assert found.gates == LOOSE
     assert found.model_id == load(folder / "model.kgd").model_id
+
+
+def test_a_precision_that_is_asked_for_is_gated(folder, capsys):
+    strict = CertificateGates(limits=(FormLimits("int8", 0, 0, 0, 1, 0),))
+    (folder / "gates.json").write_text(strict.to_json())
+    arguments = ("--good", "good.stdf", "--gates", "gates.json", "--precision", "int8")
+    code, found = certified(folder, capsys, "model.kgd", *arguments)
+    assert code == 1
+    assert [(f.form, f.is_gated) for f in found.forms] == [("kgd int8", True)]
+
+
+def test_coarse_weights_of_a_file_are_a_breach(folder, capsys):
+    """One scale per matrix, counted in the file, which has no certificate to tell it."""
+    uneven = NETWORK.layers[0].weight * np.float32([[20], [1], [1]])
+    network = replace(
+        NETWORK, layers=(replace(NETWORK.layers[0], weight=uneven), *NETWORK.layers[1:])
+    )
+    coarse = quantize(network, recipe=Int8Recipe(per_channel=False))
+    model = with_golden(replace(seal_up(network), int8=coarse.layers))
+    (folder / "model.kgd").write_bytes(encode(model))
+    arguments = ("--good", "good.stdf", "--gates", "gates.json")
+    code, found = certified(folder, capsys, "model.kgd", *arguments)
+    assert code == 1
+    assert found.weight_steps == weight_steps(coarse)
+    assert min(found.weight_steps) < 64
+    for form in ("kgd verified", "kgd int8"):
+        assert any(b.startswith(f"{form}: weights of layer 0: ") for b in found.breaches)
+
+
+def test_weights_of_a_graph_are_those_of_its_certificate(folder, capsys):
+    carried = replace(usual_certificate().only("tflite int8"), weight_steps=(100.0, 12.0))
+    manifest = replace(tiny_manifest(NETWORK, "int8"), certificate=carried.to_json())
+    (folder / "model.onnx").write_bytes(tiny_onnx(NETWORK, manifest))
+    arguments = ("--good", "good.stdf", "--reference", "model.kgd", "--gates", "gates.json")
+    code, found = certified(folder, capsys, "model.onnx", *arguments)
+    assert (code, found.weight_steps) == (1, (100.0, 12.0))
+    assert found.breaches[0].startswith("onnx int8: weights of layer 1: ")
 
 
 def test_good_dies_are_those_of_training(folder, capsys):
@@ -178,6 +219,36 @@ def test_int8_alone_needs_a_reference(folder, capsys):
     arguments = ("--good", "good.stdf", "--reference", "model.kgd")
     _, found = certified(folder, capsys, "int8.kgd", *arguments)
     assert [form.is_gated for form in found.forms] == [True]
+
+
+def test_a_handful_of_good_dies_is_refused(folder, capsys):
+    write_lot(folder / "few.stdf", tiny_lot(NETWORK, 300).select(np.arange(20)))
+    assert run(folder, "model.kgd", "--good", "few.stdf") == 3
+    assert "are too few to certify on" in error_of(capsys)
+
+
+def test_a_form_of_another_model_is_refused(folder, capsys):
+    scaler = NETWORK.screen.scaler
+    moved = replace(scaler, centre=scaler.centre + 1)
+    other = replace(NETWORK, screen=replace(NETWORK.screen, scaler=moved))
+    (folder / "other.onnx").write_bytes(tiny_onnx(other))
+    assert run(folder, "other.onnx", "--good", "good.stdf", "--reference", "model.kgd") == 2
+    assert "scalers differ" in error_of(capsys)
+
+
+def test_a_graph_by_itself_is_told_what_to_compare_with(folder, capsys):
+    assert run(folder, "model.onnx", "--good", "good.stdf") == 2
+    told = error_of(capsys)
+    assert "name the .kgd that was exported with it (--reference model.kgd), or" in told
+
+
+def test_lots_of_training_are_noted(folder, capsys):
+    digest = hashlib.sha256((folder / "good.stdf").read_bytes()).hexdigest()
+    provenance = Provenance(sources=(Source("good.stdf", digest, 300),))
+    (folder / "model.kgd").write_bytes(encode(replace(MODEL, provenance=provenance)))
+    _, found = certified(folder, capsys, "model.kgd", "--good", "good.stdf", "odd.stdf")
+    assert any(n.startswith("good.stdf was used to train the model") for n in found.notes)
+    assert not any(n.startswith("odd.stdf was used") for n in found.notes)
 
 
 def test_no_good_die_is_told_with_the_reasons(folder, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -12,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 import knowngood
 from knowngood._commands import main
 from knowngood._model_file import read_model
+from knowngood_quantize.certificate import DEFAULT_GATES
+from knowngood_quantize.int8 import Int8Recipe
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,35 @@ def test_a_trained_model_for_the_other_formats(place, tmp_path, capsys):
     arguments = [str(tmp_path / "ae.pt"), "-o", out, "--formats", "onnx", "--precision", "fp32"]
     assert main(["export", *arguments, "--quiet"]) == 0
     assert (tmp_path / "out" / "model.onnx").exists()
+
+
+def test_gates_refuse_int8_and_the_fallback_seals_fp32_in_its_place(place, tmp_path, capsys):
+    gates = tmp_path / "gates.json"  # int8 has 127 steps to either side
+    gates.write_text(replace(DEFAULT_GATES, weight_steps=1000.0).to_json())
+    sealed = tmp_path / "ae.kgd"
+    assert run(place, "-o", sealed, "--gates", gates, "--fpr", "0.05") == 1
+    assert "--fallback" in capsys.readouterr().err
+    assert not sealed.exists()
+    arguments = ["--gates", gates, "--fpr", "0.05", "--fallback", "--json"]
+    assert run(place, "-o", sealed, *arguments) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [f["form"] for f in record["export"]["forms"]] == ["kgd fp32"]
+
+
+def test_the_recipe_is_read_from_a_file(place, tmp_path, capsys):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(Int8Recipe(rounding="nearest").to_json())
+    arguments = ["-o", tmp_path / "ae.kgd", "--json", "--fpr", "0.05"]
+    assert run(place, *arguments, "--recipe", recipe) == 0
+    told = json.loads(capsys.readouterr().out)["export"]["certificate"]["recipe"]
+    assert told["rounding"] == "nearest"
+
+
+@pytest.mark.parametrize("option", [["--fallback"], ["--gates", "g.json"], ["--recipe", "auto"]])
+def test_options_of_int8_are_for_sealed_files(place, tmp_path, capsys, option):
+    assert run(place, "-o", tmp_path / "ae.pt", *option) == 2
+    assert "give them to 'knowngood export'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("data", [b"", b"TFL3 and more", b"\x08\x01", b"\x89HDF\r\n\x1a\n"])

@@ -205,3 +205,10 @@ def test_what_cannot_be_inspected(tmp_path, capsys, name, data, says):
         (tmp_path / name).write_bytes(data)
     assert main(["inspect", str(tmp_path / name)]) == 3
     assert says in capsys.readouterr().err
+
+
+def test_a_certificate_is_told_to_be_one(tmp_path, capsys):
+    path = tmp_path / "certificate.json"
+    path.write_text('{"forms":[],"knowngood_certificate":1}')
+    assert main(["inspect", str(path)]) == 3
+    assert f"is a certificate: 'knowngood certify {path}' shows it" in capsys.readouterr().err

@@ -89,6 +89,25 @@ def test_a_certificate_is_carried_as_json() -> None:
     assert Manifest.from_json(make_manifest().to_json()).certificate == ""
 
 
+@pytest.mark.parametrize("value", ["1e999", "-Infinity", "NaN"])
+def test_a_certificate_of_more_than_numbers_is_refused(value: str) -> None:
+    """It would be written again as what other readers of JSON refuse."""
+    text = replace(make_manifest(), certificate='{"a": 12345}').to_json().replace("12345", value)
+    with pytest.raises(ModelFileError, match="damaged"):
+        Manifest.from_json(text)
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_a_certificate_nested_without_end_is_refused(depth: int) -> None:
+    text = replace(make_manifest(), certificate='{"a": 12345}').to_json()
+    nested = "[" * depth + "]" * depth
+    try:
+        again = Manifest.from_json(text.replace("12345", nested))
+    except ModelFileError:
+        return
+    assert again.certificate == f'{{"a":{nested}}}'
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

@@ -15,7 +15,7 @@ from knowngood_export._training import TrainingRecipe
 from knowngood_export.train_lots import LotTrainingConfig, train_on_lots
 from knowngood_quantize.hold_out import HoldOut
 
-CONFIG = AutoencoderConfig(hidden=(12,), latent=4, recipe=TrainingRecipe(epochs=3, seed=5))
+CONFIG = AutoencoderConfig(hidden=(12,), latent=4, recipe=TrainingRecipe(epochs=2, seed=5))
 N_TESTS, DIES_PER_LOT = 24, 60
 
 

@@ -19,7 +19,7 @@ EXPECTED_FAILURES = {
 
 @pytest.mark.filterwarnings("ignore::knowngood_export.detector.FewDiesWarning")
 @parametrize_with_checks(  # type: ignore[untyped-decorator]  # scikit-learn has no types
-    [AutoencoderDetector(hidden=(16, 8), latent=2, epochs=10, n_threads=1)],
+    [AutoencoderDetector(hidden=(16, 8), latent=2, epochs=10, fpr=0.05, n_threads=1)],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
     xfail_strict=True,
 )

@@ -213,10 +213,10 @@ STRICT = FormLimits("int8", flips_good=1, flips_defective=1, bias=1e-6, spearman
 def test_a_breach_of_the_gates_writes_nothing_and_tells_the_figures(trained, tmp_path):
     gates = CertificateGates(limits=(STRICT,))
     with pytest.raises(GateError) as caught:
-        export_trained(trained, tmp_path, ("onnx",), gates=gates)
+        export_trained(trained, tmp_path / "new", ("onnx",), gates=gates)
     assert re.search(
-        r"onnx int8 is too far from fp32 on 1,200 good dies held out.*: onnx int8: median relative "
-        r"score error of good dies: [\d.e-]+, at most 1e-06 is allowed\. Nothing was written",
+        r"onnx int8: too far from fp32 on 1,200 good dies held out.*:\n  onnx int8: median "
+        r"relative score error of good dies: [\d.e-]+, at most 1e-06 is allowed\nNothing was",
         str(caught.value),
     )
     assert "onnx fp32" not in str(caught.value)
@@ -235,6 +235,9 @@ def test_a_finer_form_takes_the_place_of_a_refused_one(trained, tmp_path):
     assert re.match(r"onnx int8 left out, onnx fp32 takes its place: median .* 1e-06", told[0])
     assert re.match(r"tflite int8 left out, tflite int16x8 takes its place: median", told[1])
     assert report.certificate.passed
+    assert [n for n in report.certificate.notes if "takes its place" in n] == told
+    carried = read_model(tmp_path / "model.onnx").manifest.certificate
+    assert "onnx int8 left out" in carried
 
 
 def test_a_refused_form_gives_way_until_fp32(trained, tmp_path):

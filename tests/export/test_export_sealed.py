@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from knowngood_export import AutoencoderDetector, _drafts, _make_files, _sealing
 from knowngood_export._fit import AutoencoderConfig, Part, with_thresholds
 from knowngood_export.baselines import fit_baselines
 from knowngood_export.export import export_trained
-from knowngood_quantize.certificate import Certificate, CertificateGates
+from knowngood_quantize.certificate import Certificate, CertificateGates, FormLimits
 from knowngood_quantize.int8 import Int8Recipe
 
 FPR = 0.02
@@ -72,7 +73,7 @@ def test_each_precision_has_thresholds_of_its_own(trained, sealed):
         scores = scorer.score(trained.calibration.good).scores
         for exact, point in zip(float64, points[precision], strict=True):
             rejected = (scores > point.threshold).sum()
-            assert rejected == (exact_scores > exact.threshold).sum()
+            assert abs(rejected - (exact_scores > exact.threshold).sum()) <= 3  # of 1200
     for exact, point in zip(float64, points["fp32"], strict=True):
         assert point.threshold == pytest.approx(exact.threshold, rel=2e-5)
     assert points["int8"] != points["fp32"]
@@ -192,6 +193,44 @@ def test_a_breach_of_verified_writes_nothing(trained, tmp_path):
     report = export_trained(trained, tmp_path, ("kgd",), gates=gates, fall_back=True)
     assert read_model(tmp_path / "model.kgd").precisions == ("fp32",)
     assert any("kgd fp32 takes its place" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("formats", "precisions", "forms"),
+    [
+        (("kgd",), ("fp32", "int8"), ("kgd verified", "kgd int8")),
+        (("onnx",), ("int8",), ("onnx int8",)),
+    ],
+)
+def test_one_scale_per_matrix_is_refused_by_its_steps(
+    trained, tmp_path, formats, precisions, forms
+):
+    """Whatever verdicts the few dies show, and in the int8 of a verified file too."""
+    coarse = _with_uneven_rows(trained)
+    gates = CertificateGates(limits=(FormLimits("int8", 1000, 1, 10, -1, 1),), verified_flips=10**6)
+    recipe = Int8Recipe(per_channel=False)
+    with pytest.raises(GateError) as refused:
+        export_trained(coarse, tmp_path, formats, precisions, recipe=recipe, gates=gates)
+    for form in forms:
+        assert re.search(
+            rf"{form}: weights of layer \d: the largest of an output spans \d+ steps of int8, at "
+            "least 64 are asked for", str(refused.value),
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+    export_trained(coarse, tmp_path, formats, precisions, gates=gates)
+    found = Certificate.from_json((tmp_path / "certificate.json").read_bytes())
+    assert len(found.weight_steps) == len(trained.network.layers)
+    assert min(found.weight_steps) >= 118
+
+
+def _with_uneven_rows(trained):
+    """The same function of the dies, but for one hidden neuron that is scaled up and down again."""
+    first, second, *rest = trained.network.layers
+    up = np.ones(len(first.bias), np.float32)
+    up[0] = 16
+    first = replace(first, weight=first.weight * up[:, None], bias=first.bias * up)
+    second = replace(second, weight=second.weight / up)
+    return replace(trained, network=replace(trained.network, layers=(first, second, *rest)))
 
 
 def test_the_certificate_is_in_the_file_and_beside_it(trained, sealed):

@@ -14,6 +14,7 @@ from knowngood._forward import forward
 from knowngood._network import Activation
 from knowngood_export import _conversions, _make_files
 from knowngood_export.export import export_trained
+from knowngood_quantize.certificate import CertificateGates
 from knowngood_quantize.int8 import Int8Recipe
 
 PRECISIONS = ("int16x8", "int8-full")
@@ -66,8 +67,10 @@ def test_what_the_edge_tpu_cannot_run_is_refused_before_any_work(trained, tmp_pa
 
 
 def test_one_scale_per_matrix_makes_int8_full_smaller(trained, exported, tmp_path):
-    recipe = Int8Recipe(per_channel=False)
-    report = export_trained(trained, tmp_path, ("tflite",), ("int8-full",), recipe=recipe)
+    recipe, gates = Int8Recipe(per_channel=False), CertificateGates(weight_steps=0)
+    report = export_trained(
+        trained, tmp_path, ("tflite",), ("int8-full",), recipe=recipe, gates=gates
+    )
     # of 55 output channels in 4 layers, each a float32 scale and an int64 zero point, twice
     saved = exported[1].forms[1].n_bytes_graph - report.forms[0].n_bytes_graph
     assert saved == pytest.approx((55 - 4) * 2 * 12, abs=200)

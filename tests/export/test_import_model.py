@@ -133,6 +133,7 @@ def test_lots_are_held_out_whole(foreign, tmp_path):
             if part[0] in trained.calibration.good}  # fmt: skip
     assert len(trained.calibration.good) == 200 * len(held)
     assert 2 <= len(held) <= 4
+    assert len(set(trained.calibration.good_lot)) == len(held)
     assert [s.name for s in trained.provenance.sources] == [lot.name for lot in lots]
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 N_KILLS = int(os.environ.get("KNOWNGOOD_KILLS", "20"))
 FPRS = (0.02, 0.05)
 FORMATS = ("kgd", "onnx")
-NAMES = ("model.int8.onnx", "model.kgd", "model.onnx")
+NAMES = ("certificate.json", "model.int8.onnx", "model.kgd", "model.onnx")
 LARGE = 4_000_000
 
 

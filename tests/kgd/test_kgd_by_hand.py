@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import struct
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from kgd_by_hand import HEADER, ByHand, build, read_sections
 
 from knowngood._kgd import decode, encode, list_contents
+from knowngood._manifest import Drift, Evaluation, HeadChoice, HeadTrial, Provenance
 from knowngood._schema import Purpose
 from knowngood_export._sealing import n_bytes_graph
 from sealed_models import HISTORY, seal_up, tiny_sealed, varied_network
@@ -201,3 +202,12 @@ def test_the_texts():
     assert manifest["provenance"]["learning_curve"] == [[1, 0.5, 0.625], [2, 0.1, 1e-300]]
     assert manifest["drift"][0]["flips_defective"] == 1
     assert sections["certificate"].decode() == CERTIFICATE
+
+
+@pytest.mark.parametrize("record", [Provenance, Evaluation, HeadChoice, HeadTrial, Drift])
+def test_the_fields_of_the_manifest_are_those_of_the_page(record):
+    (row,) = re.findall(rf"^\| {record.__name__} \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    outermost = re.sub(r"[\[{(][^\[\](){}]*[\])}]", "", row)
+    while outermost != row:
+        row, outermost = outermost, re.sub(r"[\[{(][^\[\](){}]*[\])}]", "", outermost)
+    assert [item.split()[0] for item in row.split(", ")] == [f.name for f in fields(record)]

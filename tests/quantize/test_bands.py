@@ -11,9 +11,11 @@ from banded_models import FPRS, Process, model_of, scorer_of
 from knowngood import Verdict
 from knowngood._errors import NotEnoughDataError, UsageError
 from knowngood._sealed import Band
+from knowngood_quantize._boundary import fault_paths
 from knowngood_quantize.bands import (
     ELSEWHERE_MARGIN,
     MARGIN,
+    MIN_BOUNDARY,
     MIN_GOOD,
     BandEvidence,
     CalibratedBands,
@@ -205,13 +207,39 @@ def test_identity_scaler_and_a_constant_test() -> None:
     assert flips(calibrate_bands(model, values).apply(model), values, None) == 0
 
 
-def test_a_threshold_that_no_die_reaches_has_a_band_too() -> None:
+def test_a_threshold_that_no_die_reaches_is_refused_with_the_numbers() -> None:
     model = model_of(PROCESS)
-    points = tuple(replace(p, threshold=0.0) for p in model.points["fp32"])
+    first, *others = model.points["fp32"]
+    points = (replace(first, threshold=1e9), *others)
     model = replace(model, points={"fp32": points, "int8": points})
-    bands = calibrate_bands(model, *PROCESS.draw(400, seed=1))
-    assert all(band.lo < 0 < band.hi for band in bands.bands)
-    check_no_flips(PROCESS, model, bands)
+    expected = rf"need {MIN_BOUNDARY} dies.* found 0 at 1e\+09, for a yield loss of {first.fpr:.2%}"
+    with pytest.raises(NotEnoughDataError, match=expected):
+        calibrate_bands(model, *PROCESS.draw(400, seed=1))
+
+
+def test_one_wild_good_die_leaves_limits_and_bands_as_they_are() -> None:
+    model, (values, group) = model_of(PROCESS), PROCESS.draw(1000, seed=1)
+    tame = calibrate_bands(model, values, group)
+    values[500] += 50
+    wild = calibrate_bands(model, values, group)
+    np.testing.assert_allclose(wild.scale_limits, tame.scale_limits, rtol=0.5)
+    for point, other in zip(wild.evidence.points, tame.evidence.points, strict=True):
+        assert point.expected_rescoring < 2 * other.expected_rescoring + 0.005
+    check_no_flips(PROCESS, model, wild)
+
+
+def test_a_wild_good_die_is_given_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, group = PROCESS.draw(400, seed=1)
+    values[200] += 50
+    given = []
+
+    def recorded(scaler, good, group, reconstruct, seed):
+        given.append(good)
+        return fault_paths(scaler, good, group, reconstruct, seed)
+
+    monkeypatch.setattr("knowngood_quantize.bands.fault_paths", recorded)
+    calibrate_bands(model_of(PROCESS), values, group)
+    np.testing.assert_array_equal(given[0], np.delete(values, 200, axis=0))
 
 
 def test_too_few_dies_are_refused_with_their_number() -> None:

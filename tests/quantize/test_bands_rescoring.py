@@ -42,10 +42,24 @@ def test_the_share_beyond_scale_limits_of_exponential_magnitudes() -> None:
     largest = rng.exponential(size=20_000)
     magnitudes = np.column_stack([largest, 0.5 * largest]).astype(np.float32)
     good = GoodDies(np.zeros(20_000, np.float32), magnitudes)
-    np.testing.assert_array_equal(good.largest, magnitudes.max(axis=0))
+    fifth = np.sort(magnitudes, axis=0)[-5]
+    np.testing.assert_array_equal(good.largest, fifth)
     for factor in (0.5, 0.7, 1.0):
-        expected = np.exp(-factor * largest.max())
+        expected = np.exp(-factor * fifth[0])
         assert good.share_beyond(factor) == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize("n_dies", [20, 200, 1000, 12_000])
+def test_a_wild_good_die_sets_no_scale_limit(n_dies: int) -> None:
+    magnitudes = np.random.default_rng(1).uniform(1, 3, (n_dies, 2)).astype(np.float32)
+    tame = GoodDies(np.zeros(n_dies, np.float32), magnitudes.copy())
+    magnitudes[n_dies // 2] = 1e6
+    wild = GoodDies(np.zeros(n_dies, np.float32), magnitudes)
+    np.testing.assert_allclose(wild.largest, tame.largest, rtol=0.2)
+    assert (wild.largest <= 3).all()
+    assert wild.share_beyond(1.15) == pytest.approx(tame.share_beyond(1.15), rel=0.5, abs=0.002)
+    assert not wild.is_within(2.0)[n_dies // 2]
+    assert np.count_nonzero(~wild.is_within(1.0)) <= 2 * max(1, n_dies // 5000)
 
 
 def test_dies_that_are_all_alike_lie_within_any_limit() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from certified_scores import disturbed, int8, reference, scored, verified
 from scipy import stats
 
+from certified_scores import disturbed, int8, reference, scored, verified
 from knowngood import InputError
 from knowngood_quantize.certificate import (
     CertificateGates,
@@ -17,6 +20,7 @@ from knowngood_quantize.certificate import (
     certify_form,
 )
 
+DOCS = Path(__file__).parents[2] / "docs"
 GATES = CertificateGates()
 INT8 = GATES.limits[0]
 DIES = scored()
@@ -95,10 +99,16 @@ def test_one_flip_of_verified_is_a_breach(kind):
     assert breach == told
 
 
-def test_verified_may_not_rescore_too_much():
-    assert GATES.breaches(with_point(VERIFIED, 0.02, rescored_good=Rate.of(1010, 4000))) == ()
-    (breach,) = GATES.breaches(with_point(VERIFIED, 0.02, rescored_good=Rate.of(1200, 4000)))
+def test_verified_may_be_asked_to_rescore_few():
+    gates = CertificateGates(rescoring=0.25)
+    assert gates.breaches(with_point(VERIFIED, 0.02, rescored_good=Rate.of(1010, 4000))) == ()
+    (breach,) = gates.breaches(with_point(VERIFIED, 0.02, rescored_good=Rate.of(1200, 4000)))
     assert breach.endswith("30.0 % of 4,000, at most 25.0 % is allowed")
+
+
+def test_slow_verified_verdicts_are_right_and_allowed():
+    slow = with_point(VERIFIED, 0.02, rescored_good=Rate.of(4000, 4000))
+    assert GATES.breaches(slow) == ()
 
 
 def test_bias_of_verified_is_not_gated():
@@ -126,6 +136,54 @@ def test_dies_scored_by_one_alone_breach_any_form():
         assert "but not by both: 2, none allowed" in breach
 
 
+@pytest.mark.parametrize("precision", ["verified", "int8", "int16x8", "int8-full"])
+def test_coarse_weights_breach_any_form_with_int8_layers(precision):
+    form = replace(SAME, precision=precision)
+    assert GATES.breaches(form, None, (127.0, 64.0)) == ()
+    (breach,) = GATES.breaches(form, None, (127.0, 63.0, 64.0))
+    assert breach == (
+        "weights of layer 1: the largest of an output spans 63 steps of int8, at least 64 are "
+        "asked for: quantise with a scale per output channel"
+    )
+    assert CertificateGates(weight_steps=0).breaches(form, None, (1.0,)) == ()
+
+
+def test_fp32_has_no_coarse_weights():
+    assert GATES.breaches(replace(SAME, precision="fp32"), None, (1.0,)) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"fpr_low": 0.0}, "fpr_low: expected between 0 and 1, found 0.0"),
+        ({"fpr_low": 1.5, "fpr_high": 1.6}, "fpr_low: expected between"),
+        ({"fpr_low": 0.03}, "fpr_high: expected from fpr_low, 0.03, to less than 1, found 0.02"),
+        ({"fpr_high": 1.0}, "fpr_high: expected"),
+        ({"fpr_high": math.nan}, "fpr_high: expected"),
+        ({"verified_flips": -1}, "verified_flips: expected a finite 0 or more, found -1"),
+        ({"rescoring": math.nan}, "rescoring: expected"),
+        ({"fp32_flips": -1}, "fp32_flips: expected"),
+        ({"fp32_error": -1e-9}, "fp32_error: expected"),
+        ({"float32_allowance": math.inf}, "float32_allowance: expected"),
+        ({"weight_steps": -1.0}, "weight_steps: expected"),
+    ],
+)
+def test_limits_without_sense_are_refused(changes, told):
+    with pytest.raises(InputError, match=f"^{told}"):
+        CertificateGates(**changes)
+    data = json.loads(GATES.to_json()) | changes
+    with pytest.raises(InputError, match=r"^gates"):
+        CertificateGates.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("name", ["flips_good", "flips_defective", "bias", "auc_change"])
+def test_limits_of_a_form_are_0_or_more(name):
+    with pytest.raises(InputError, match=f"limits of int8: {name}: expected a finite 0 or more"):
+        replace(INT8, **{name: -0.1})
+    with pytest.raises(InputError, match=r"limits of int8: spearman: expected -1 to 1, found 1\.1"):
+        replace(INT8, spearman=1.1)
+
+
 def test_a_precision_without_limits_is_refused():
     with pytest.raises(InputError, match=r"limits for int8, int16x8, int8-full, none for .*'fp16'"):
         GATES.breaches(replace(SAME, precision="fp16"))
@@ -136,6 +194,8 @@ def test_gates_are_read_back_equal():
     assert CertificateGates.from_json(gates.to_json()) == gates
     with pytest.raises(InputError, match="gates: expected JSON"):
         CertificateGates.from_json("{")
+    with pytest.raises(InputError, match="gates: expected JSON"):
+        CertificateGates.from_json("[" * 100_000)
     with pytest.raises(InputError, match="gates: expected dict, found list"):
         CertificateGates.from_json("[]")
 
@@ -145,3 +205,16 @@ def test_looser_gates_let_through_what_the_usual_ones_refuse():
     loose = CertificateGates(limits=(FormLimits("int8", 20, 1, 1, 0, 1),))
     assert GATES.breaches(form)
     assert loose.breaches(form) == ()
+
+
+def test_gates_in_part_take_the_defaults_for_the_rest():
+    found = CertificateGates.from_json('{"verified_flips": 2}')
+    assert found == replace(GATES, verified_flips=2)
+    with pytest.raises(InputError, match=r"; unknown: verified_flip$"):
+        CertificateGates.from_json('{"verified_flip": 2}')
+
+
+def test_the_default_in_the_documentation_is_the_default():
+    text = (DOCS / "certificate.md").read_text("utf-8")
+    written = text.split("```json\n")[1].split("```")[0]
+    assert written.strip() == GATES.to_json()

@@ -7,10 +7,10 @@ import math
 from dataclasses import replace
 
 import pytest
-from certified_scores import certificate, disturbed, int8, reference, scored, usual_certificate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certified_scores import certificate, disturbed, int8, reference, scored, usual_certificate
 from knowngood import InputError
 from knowngood._kgd import decode, encode
 from knowngood_quantize.certificate import Certificate, certify_form
@@ -104,12 +104,12 @@ def test_the_message_names_the_place():
 @pytest.mark.parametrize("field", ["forms", "created", "gates"])
 def test_a_missing_field_is_named(field):
     data = {k: v for k, v in DATA.items() if k != field}
-    with pytest.raises(InputError, match=f"differing: {field}"):
+    with pytest.raises(InputError, match=rf"; missing: {field}$"):
         Certificate.from_json(json.dumps(data))
 
 
 def test_an_unknown_field_is_named():
-    with pytest.raises(InputError, match="differing: colour"):
+    with pytest.raises(InputError, match=r"; unknown: colour$"):
         Certificate.from_json(json.dumps({**DATA, "colour": 1}))
 
 
@@ -124,10 +124,49 @@ def test_another_version_is_refused():
         Certificate.from_json(json.dumps({**DATA, "knowngood_certificate": 2}))
 
 
+@pytest.mark.parametrize(
+    ("rate", "told"),
+    [
+        ([5, 4, 0.1, 0.9], "expected 0 to 4 dies, found 5"),
+        ([-1, 4, 0.1, 0.9], "expected 0 to 4 dies, found -1"),
+        ([0, -1, 0, 1], "expected 0 to -1 dies"),
+        ([1, 4, 0.3, 0.9], "expected bounds about 1 of 4 dies, found 0.3 to 0.9"),
+        ([3, 4, 0.1, 0.7], "expected bounds about 3 of 4 dies"),
+        ([1, 4, -0.1, 0.9], "expected bounds"),
+        ([1, 4, 0.1, 1.1], "expected bounds"),
+        ([0, 0, 0.9, 0.1], "expected bounds about 0 of 0 dies, found 0.9 to 0.1"),
+    ],
+)
+def test_a_share_that_cannot_be_is_refused(rate, told):
+    path = ("forms", 0, "points", 0, "flips_good")
+    with pytest.raises(InputError, match=rf"flips_good: {told}"):
+        Certificate.from_json(with_leaf(path, rate))
+
+
+@pytest.mark.parametrize("field", ["recipe", "band_evidence"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_free_fields_hold_finite_numbers(field, number):
+    text = with_leaf((field,), {"trials": [{"flips": "here"}]}).replace('"here"', number)
+    with pytest.raises(InputError, match=rf"{field}\.trials\.0\.flips: expected float, found"):
+        Certificate.from_json(text)
+
+
+@pytest.mark.parametrize("depth", [40, 900])
+def test_free_fields_are_no_deeper_than_can_be_written_again(depth):
+    text = with_leaf(("recipe",), {"a": "here"}).replace('"here"', "[" * depth + "]" * depth)
+    with pytest.raises(InputError):
+        Certificate.from_json(text)
+
+
 def test_the_forms_of_one_file():
     only = CERTIFICATE.only("tflite int8")
     assert [form.form for form in only.forms] == ["tflite int8"]
     assert replace(only, forms=CERTIFICATE.forms) == CERTIFICATE
+
+
+def test_a_file_of_fp32_alone_has_no_steps_of_int8():
+    assert CERTIFICATE.only("kgd verified").weight_steps == CERTIFICATE.weight_steps != ()
+    assert CERTIFICATE.only().weight_steps == ()
 
 
 def test_a_certificate_passes_if_every_gated_form_does():

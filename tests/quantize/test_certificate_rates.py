@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -30,6 +30,14 @@ def test_no_flip_in_ten_thousand_dies_still_allows_three_point_seven():
 def test_without_dies_nothing_is_known():
     assert Rate.of(0, 0) == Rate(0, 0, 0.0, 1.0)
     assert Rate.of(0, 0).per_10_000 == 0
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 10**9))
+def test_any_rate_lies_within_its_own_bounds(data, n):
+    """However close so many dies bring bounds of six digits to the share itself."""
+    count = data.draw(st.integers(0, n))
+    assert Rate.of(count, n).n == n
 
 
 def test_flips_are_told_per_ten_thousand():

@@ -23,6 +23,8 @@ from knowngood_quantize.certificate import (
     Circumstances,
     DieValues,
     FormLimits,
+    certificate_page,
+    certificate_table,
     certify_scorers,
     digest_of,
 )
@@ -199,6 +201,32 @@ def test_a_form_may_be_told_and_not_gated():
     assert found.passed
     assert (found.notes, found.recipe) == (("a note",), {"a": 1})
     assert told == ["model.kgd", "kgd int8"]
+
+
+def test_coarse_weights_count_in_a_form_that_is_not_gated():
+    names = ("kgd verified", "kgd int8")
+    found = certify_scorers(
+        scorer("fp32"), {n: scorer(n.split()[1]) for n in names}, DIES,
+        gates=CertificateGates(limits=(FormLimits("int8", 1000, 1, 10, -1, 1),)),
+        circumstances=Circumstances(not_gated=names, weight_steps=(127.0, 7.0)),
+    )  # fmt: skip
+    assert not found.passed
+    assert [f.is_gated for f in found.forms] == [True, True]
+    told = "weights of layer 1: the largest of an output spans 7 steps of int8, at least 64"
+    for name in names:
+        assert any(b.startswith(f"{name}: {told}") for b in found.breaches)
+    assert found.weight_steps == (127.0, 7.0)
+
+
+def test_a_form_that_nothing_was_asked_of_is_noted():
+    few = CertificateGates(fpr_low=1e-6, fpr_high=2e-6)
+    found = certify_scorers(scorer("fp32"), {"kgd int8": scorer("int8")}, DIES, gates=few)
+    (note,) = found.notes
+    assert note.startswith(
+        "verdicts of kgd int8 are not gated: none of the operating points from 0.0001 to 0.0002 % "
+    )
+    assert "verdicts of kgd int8 are not gated" in " ".join(certificate_table(found).split())
+    assert "verdicts of kgd int8 are not gated" in certificate_page(found).decode()
 
 
 def test_gates_tell_what_they_refuse():

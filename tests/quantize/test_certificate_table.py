@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from certified_scores import certificate, int8, reference, scored, usual_certificate
-from knowngood_quantize.certificate import Rate, certificate_table, certify_form
+from knowngood_quantize.certificate import Certificate, Rate, certificate_table, certify_form
 from knowngood_quantize.certificate import _words as words
 
-CERTIFICATE = usual_certificate()
+EVIDENCE = {"points": [{"fpr": 0.02, "expected_rescoring": 0.009}, "odd", {"fpr": 0.005}]}
+CERTIFICATE = replace(usual_certificate(), band_evidence=EVIDENCE)
 TABLE = certificate_table(CERTIFICATE)
 
 
@@ -24,9 +25,19 @@ def test_it_fits_a_terminal():
     assert max(len(line) for line in narrow if line.startswith("  breach")) <= 60
 
 
+def test_a_number_keeps_its_unit_on_its_line():
+    for width in range(60, 101):
+        lines = certificate_table(CERTIFICATE, width=width).splitlines()
+        assert not [line for line in lines if line.split()[:1] == ["%"]]
+
+
 def test_the_verdict_comes_first():
-    assert TABLE.startswith("certificate  BREACHED, model abababababab, made 2026-11-22")
+    assert TABLE.startswith("certificate  BREACHED, model abababababab, dated 2026-11-22")
     assert certificate_table(CERTIFICATE.only("kgd verified")).startswith("certificate  passed")
+
+
+def test_steps_of_the_weights_are_told():
+    assert "  weights  119, 124.5 steps of int8 at least" in TABLE
 
 
 def test_each_form_has_its_block():
@@ -49,9 +60,37 @@ def test_unsupported_points_are_marked():
 
 
 def test_only_verified_tells_what_it_rescored():
-    assert "rescored" in block("kgd verified")
-    assert "     1 %\n" in block("kgd verified")  # 40 of 4,000
+    text = block("kgd verified")
+    (line,) = (li for li in text.splitlines() if li.startswith("  2 % "))
+    assert line.endswith("  1 %     0.9 %  1.75…2.25")  # 40 of 4,000
+    (line,) = (li for li in text.splitlines() if li.startswith("  0.5 % "))
+    assert line.split()[-2:] == ["–", "2.25…2.75"]  # nothing was expected there
+    assert "scores are int8, and fp32 where rescored at 0.5 %; bias" in text
+    assert "error near" not in text
+    assert "scores are" not in block("kgd int8")
     assert "rescored" not in block("kgd int8")
+
+
+def test_flips_of_a_host_that_keeps_the_number():
+    point = CERTIFICATE.forms[1].point(0.02)
+    good, defective = point.flips_good_unchanged, point.flips_defective_unchanged
+    told = " ".join(block("kgd int8").split("kept")[1].split())
+    assert f"{good.per_10_000:.1f} / {defective.per_10_000:.0f} at 2 %" in told
+    assert "kept" not in block("kgd verified")  # its thresholds are the reference's
+
+
+def test_the_file_of_a_form_is_named_where_it_is_another():
+    other = replace(CERTIFICATE.forms[1], model_id="ef" * 32)
+    found = certificate_table(replace(CERTIFICATE, forms=(other,)))
+    assert "kgd int8 (native 0.1.0 scalar; file efefefefefef): passed" in found
+
+
+def test_classes_keep_their_order_when_read_back():
+    dies = (CERTIFICATE.dies[0], CERTIFICATE.dies[2], CERTIFICATE.dies[1])
+    assert [d.name for d in dies] == ["good", "spike", "shift"]
+    made = replace(CERTIFICATE, dies=dies)
+    for found in (made, Certificate.from_json(made.to_json())):
+        assert "  yield loss  rejected   spike   shift\n" in certificate_table(found)
 
 
 def test_breaches_are_told_with_their_figures():
@@ -80,7 +119,9 @@ def test_correlations_show_how_far_below_one_they_are(value, text):
     assert words.correlation(value) == text
 
 
-def test_small_errors_are_powers_of_ten():
-    assert words.share(2.5e-7) == "2.5e-07"
+def test_errors_of_any_size_are_per_cent():
+    assert words.share(2.5e-7) == "0.000025 %"
+    assert words.signed_share(-5.4e-6) == "−0.00054 %"
+    assert words.share(1e-5) == "0.001 %"
     assert words.signed_share(-0.0028) == "−0.28 %"
     assert words.flips(Rate.of(0, 0)) == "–"

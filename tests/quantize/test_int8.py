@@ -202,7 +202,7 @@ def test_recipe_to_json_and_back() -> None:
         assert Int8Recipe.from_json(other.to_json()) == other
     assert Int8Recipe.from_json("{}") == Int8Recipe(rounding="gptq")
     wrong = ("[1]", "{", '{"bits": 4}', '{"range_margin": -1}', '{"activations": "dynamic"}')
-    more = ('{"rounding": "up"}', '{"smoothing": 1.5}', '{"bias_correction": "auto"}')
+    more = ('{"rounding": "up"}', '{"smoothing": 1.5}', '{"bias_correction": "auto"}', "[" * 10**5)
     for text in (*wrong, *more):
         with pytest.raises(UsageError):
             Int8Recipe.from_json(text)

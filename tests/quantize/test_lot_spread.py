@@ -31,7 +31,7 @@ def test_student_quantiles(freedom: int) -> None:
 @pytest.mark.parametrize(("share", "n"), [(0.02, 2300), (0.02, 500), (0.3, 60), (0.005, 5000)])
 def test_compatible_shares_are_those_of_scipys_exact_interval(share: float, n: int) -> None:
     least, largest = compatible_shares(share, n)
-    for count in range(0, min(n, 300) + 1, max(1, n // 500)):
+    for count in range(0, min(n, 300) + 1, max(1, n // 150)):
         exact = stats.binomtest(count, n).proportion_ci(method="exact")
         assert (exact.low <= share <= exact.high) == (least < count / n < largest)
 
@@ -85,7 +85,7 @@ def test_a_new_lot_loses_the_share_on_average() -> None:
     """Where lots differ, the plain quantile of six of them rejects too many of the seventh."""
     rng = np.random.default_rng(3)
     corrected, plain = [], []
-    for _ in range(300):
+    for _ in range(200):
         scores, lot = _lots(6, 300, 0.5, rng)
         level = 0.02 * LotScores.of(scores, lot).correction(0.02)
         total = stats.norm(scale=np.sqrt(1.25))
@@ -103,3 +103,11 @@ def test_two_lots_and_bundles_of_lots() -> None:
     assert len(many.of_lot) == 50
     assert many.n_dies == 3600
     assert {len(s) for s in many.of_lot} == {60, 90}  # whole lots
+
+
+@pytest.mark.parametrize("share", [0.7, 0.9, 0.999])
+def test_a_corrected_level_stays_below_one(share: float) -> None:
+    scores, lot = _lots(6, 400, 0.5, np.random.default_rng(6))
+    spread = LotScores.of(scores, lot)
+    assert share * spread.correction(share) < 1
+    assert (scores > np.quantile(scores, 1 - share * spread.correction(share))).mean() > share - 0.1

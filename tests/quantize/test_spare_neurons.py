@@ -105,6 +105,21 @@ def test_neurons_that_hardly_matter_make_room_and_those_that_matter_stay() -> No
     assert not _filled(_pca_network(16, extra=0.3)).turns[0].any()
 
 
+def test_making_room_moves_the_code_but_little() -> None:
+    network, u = _pca_network(16, extra=1e-3), _dies(500, 8)
+    filled = _filled(network).layers
+    code, moved = (_code_of(layers, u) for layers in (network.layers, filled))
+    change = np.sqrt(np.mean((moved - code) ** 2) / np.mean(code**2))
+    assert 1e-7 < change < 0.005
+    assert np.abs(moved - code).max() < 0.02 * np.abs(code).max()
+
+
+def _code_of(layers: tuple[Dense, ...], u: Float32) -> Float32:
+    for layer in layers[:2]:
+        u = layer.activation.apply(u @ layer.weight.T + layer.bias)
+    return u
+
+
 def test_a_neuron_that_only_a_defect_wakes_stays() -> None:
     """Idle on good dies, it takes one test's excursion off the score: good dies do not miss it."""
     network = _pca_network(16)
@@ -119,10 +134,7 @@ def test_a_neuron_that_only_a_defect_wakes_stays() -> None:
 def test_the_code_and_outputs_of_narrow_networks_stay() -> None:
     network = _pca_network(32)
     filled = _filled(network)
-    code, same = _dies(50, 8), _dies(50, 8)
-    for layer, other in zip(network.layers[:2], filled.layers[:2], strict=True):
-        code = layer.activation.apply(code @ layer.weight.T + layer.bias)
-        same = other.activation.apply(same @ other.weight.T + other.bias)
+    code, same = (_code_of(layers, _dies(50, 8)) for layers in (network.layers, filled.layers))
     np.testing.assert_allclose(same, code, atol=1e-5)
     for widths in ((6, 6), (6, 3, 6)):
         small = replace(make_network(widths), latent_layer=0 if len(widths) == 3 else None)

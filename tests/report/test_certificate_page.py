@@ -68,11 +68,26 @@ def test_three_charts(page):
     assert "tflite int8" in page.section("flips").text
 
 
+def test_verified_is_left_out_where_its_scores_would_be_a_mixture(page):
+    for section in ("errors", "detection"):
+        (svg,) = page.section(section).all("svg")
+        assert "kgd int8" in svg.text
+        assert "kgd verified" not in svg.text
+    assert "Its scores are int8, and fp32 where rescored at 0.5 %" in page.section("forms").text
+
+
+def test_classes_are_in_the_order_of_the_dies():
+    swapped = replace(CERTIFICATE, dies=CERTIFICATE.dies[::-1])
+    page = Page.of(certificate_page(swapped).decode())
+    assert [e.text for e in page.section("forms").all("th")][3:5] == ["spike found", "shift found"]
+
+
 def test_digests_and_recipe(page):
     digests = {row[0]: row[3] for row in page.section("dies").rows()}
     assert digests == {"good": "cd" * 32, "shift": "12" * 32, "spike": "34" * 32}
     assert '"rounding": "gptq"' in page.section("gates").text
-    assert '"rescoring": 0.25' in page.section("gates").text
+    assert '"rescoring": 1.0' in page.section("gates").text
+    assert "119, 124.5 steps of int8 at least" in page.root.text
 
 
 def test_charts_without_their_figures_are_left_out():

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knowngood._commands._protocol import Command
-from knowngood._errors import InputError
 from knowngood._text_table import text_table
 
+from ._int8_options import add_int8_options, gates_of, recipe_of
+
 if TYPE_CHECKING:
-    from knowngood_export._conversions import Recipe
     from knowngood_export.export import ExportedForm, ExportReport
+    from knowngood_quantize.certificate import Certificate, FormCertificate
+
+CERTIFICATE_NAME = "certificate.json"
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -40,19 +43,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="yield loss the files score at unless told otherwise (the model's own)",
     )
-    parser.add_argument(
-        "--recipe",
-        metavar="R",
-        help="how int8 is made: a JSON file, or auto to try several and take what flips least",
-    )
-    parser.add_argument(
-        "--gates", metavar="FILE", help="limits as JSON, see docs/certificate.md (the defaults)"
-    )
-    parser.add_argument(
-        "--fallback",
-        action="store_true",
-        help="where the gates refuse a form, write int16x8 or fp32 in its place",
-    )
+    add_int8_options(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
 
@@ -61,23 +52,9 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
-def _recipe(name: str | None) -> Recipe:
-    from knowngood_quantize.int8 import Int8Recipe
-
-    if name is None or name == "auto":
-        return "auto" if name else Int8Recipe()
-    try:
-        return Int8Recipe.from_json(Path(name).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the recipe {name}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name} is no text, so no recipe: {error}") from error
-
-
 def _run(args: argparse.Namespace) -> int:
     from knowngood_export._trained import load_model
     from knowngood_export.export import export_trained
-    from knowngood_quantize.certificate import DEFAULT_GATES, CertificateGates
 
     report = export_trained(
         load_model(args.model),
@@ -86,8 +63,8 @@ def _run(args: argparse.Namespace) -> int:
         args.precision,
         args.fpr,
         baselines=args.baselines,
-        recipe=_recipe(args.recipe),
-        gates=CertificateGates.read(args.gates) if args.gates else DEFAULT_GATES,
+        recipe=recipe_of(args),
+        gates=gates_of(args),
         fall_back=args.fallback,
         progress=not (args.quiet or args.json),
     )
@@ -103,13 +80,21 @@ def _table(report: ExportReport) -> str:
     rows = [_row(form) for form in report.forms]
     lines = [text_table(header, rows)]
     if report.certificate is not None:
-        n_forms = len(report.certificate.forms)
-        lines.append(
-            f"certificate passed by {n_forms} forms; 'knowngood certify certificate.json' shows it"
-        )
+        lines.append(_certified(report.certificate, report.forms[0].path.parent))
     lines += [f"note: {note}" for note in report.notes]
     lines.append(f"written to {report.forms[0].path.parent}")
     return "\n".join(lines)
+
+
+def _certified(certificate: Certificate, folder: Path) -> str:
+    names = [form.form + _rescored(form, certificate.default_fpr) for form in certificate.forms]
+    passed = f"passed by {', '.join(names)}" if names else "of fp32 alone"
+    return f"certificate {passed}; 'knowngood certify {folder / CERTIFICATE_NAME}' shows it"
+
+
+def _rescored(form: FormCertificate, fpr: float) -> str:
+    rescored = form.point(fpr).rescored_good
+    return "" if rescored is None else f" ({rescored.share:.2%} of good dies scored again in fp32)"
 
 
 def _row(form: ExportedForm) -> list[str]:

@@ -13,6 +13,8 @@ from knowngood._commands._protocol import Command
 from knowngood._errors import UsageError
 from knowngood._text_table import text_table
 
+from ._int8_options import add_int8_options, gates_of, recipe_of
+
 if TYPE_CHECKING:
     from knowngood_export._trained import TrainedModel
     from knowngood_export.export import ExportReport
@@ -47,6 +49,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fpr", type=float, default=0.005, metavar="SHARE", help="default yield loss (0.005)"
     )
+    add_int8_options(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
 
@@ -57,6 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     output = check_output(args.output, [args.model, *args.good])
     if output.suffix not in (_SEALED, _TRAINED):
         raise UsageError(f"cannot write {output}: name a file that ends in {_SEALED} or {_TRAINED}")
+    _require_sealed_for_int8(args, output)
     trained = import_on_lots(
         args.model,
         args.good,
@@ -84,7 +88,25 @@ def _write(trained: TrainedModel, output: Path, args: argparse.Namespace) -> Exp
         save_model(output, trained)
         return None
     precision = tuple(name.strip().lower() for name in args.precision.split(",") if name.strip())
-    return seal_file(trained, output, precision)
+    return seal_file(
+        trained,
+        output,
+        precision,
+        recipe=recipe_of(args),
+        gates=gates_of(args),
+        fall_back=args.fallback,
+    )
+
+
+def _require_sealed_for_int8(args: argparse.Namespace, output: Path) -> None:
+    """Refuse options about int8 for a file that has none yet; read those of a sealed one early."""
+    if output.suffix == _SEALED:
+        recipe_of(args), gates_of(args)
+    elif args.recipe or args.gates or args.fallback:
+        raise UsageError(
+            f"--recipe, --gates and --fallback are for {_SEALED} files: give them to 'knowngood "
+            f"export', which makes int8 of {output}"
+        )
 
 
 def _record(trained: TrainedModel, output: Path, report: ExportReport | None) -> dict[str, Any]:

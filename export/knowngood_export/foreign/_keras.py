@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from knowngood._extras import require
 from knowngood._network import Activation
 
-from .._affine_steps import batch_norm
-from ._chain import Chain, RefusedError, require_known, unsupported
+from ._chain import Chain, RefusedError, require_few, require_known, unsupported
+from ._hdf5 import Stored
 
 Array = NDArray[Any]
 _DAMAGE = (
@@ -42,7 +42,7 @@ def read_keras(path: Path, data: bytes) -> Chain:
     h5py = require("h5py", extra="export", needed_for="importing Keras HDF5 files")
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
-            return _follow(file)
+            return _follow(file, len(data))
     except _DAMAGE as error:
         if isinstance(error, RefusedError):
             raise
@@ -52,20 +52,21 @@ def read_keras(path: Path, data: bytes) -> Chain:
         ) from error
 
 
-def _follow(file: Any) -> Chain:
+def _follow(file: Any, n_bytes: int) -> Chain:
     if "model_config" not in file.attrs:
         raise RefusedError(
             "it has weights but no layers: save the whole model with model.save('model.h5'), "
             "not its weights alone"
         )
     config = json.loads(file.attrs["model_config"])
-    stored = file["model_weights"]
     layers = list(_layers_in_order(config))
+    require_few(len(layers))
     require_known(map(_name, layers), _LAYERS)
-    chain = Chain(_input_shape(config, layers))
+    chain = Chain(_input_shape(config, layers), n_bytes)
+    stored = Stored(file, chain.hold).group("model_weights")
     for layer in layers:
         name = layer["config"]["name"]
-        _append(chain, layer, _weights(stored[name]) if name in stored else {})
+        _append(chain, layer, _weights(stored.group(name)) if stored.has(name) else {})
     return chain
 
 
@@ -150,10 +151,10 @@ def _input_shape(model: Mapping[str, Any], layers: list[Mapping[str, Any]]) -> l
     raise RefusedError("the shape of its input is not stored; build the model before saving it")
 
 
-def _weights(group: Any) -> dict[str, Array]:
+def _weights(group: Stored) -> dict[str, Array]:
     """Weights of a layer by their own name, ``kernel`` of ``dense/kernel:0``."""
-    names = (n.decode() if isinstance(n, bytes) else n for n in group.attrs["weight_names"])
-    return {name.split("/")[-1].split(":")[0]: np.asarray(group[name]) for name in names}
+    names = [n.decode() if isinstance(n, bytes) else n for n in group.names("weight_names")]
+    return {name.split("/")[-1].split(":")[0]: group.array(name) for name in names}
 
 
 def _name(layer: Mapping[str, Any]) -> str:
@@ -195,12 +196,11 @@ def _batch_norm(chain: Chain, config: Mapping[str, Any], weights: Mapping[str, A
     axis = axis[0] if isinstance(axis, list) else axis
     if axis not in (-1, len(chain.shape)):
         raise unsupported(f"BatchNormalization over axis {axis}", config["name"])
-    exact = {name: array.astype(np.float64) for name, array in weights.items()}
-    step = batch_norm(
-        exact["moving_mean"], exact["moving_variance"], config["epsilon"],
-        exact.get("gamma", 1.0), exact.get("beta", 0.0),
+    chain.normalise(
+        f"BatchNormalization ({config['name']!r})", weights["moving_mean"],
+        weights["moving_variance"], config["epsilon"],
+        weights.get("gamma", 1.0), weights.get("beta", 0.0),
     )  # fmt: skip
-    chain.affine(f"BatchNormalization ({config['name']!r})", step)
 
 
 def _relu(chain: Chain, config: Mapping[str, Any], _: Mapping[str, Array]) -> None:

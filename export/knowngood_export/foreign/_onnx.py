@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from knowngood._network import Activation
 
-from .._affine_steps import batch_norm
-from ._chain import Chain, RefusedError, require_known, unsupported
+from ._chain import Chain, RefusedError, require_few, require_known, require_spread, unsupported
 from ._onnx_constants import FOLDED, Array, attributes, fold
+from ._onnx_external import digests, load_external
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _DAMAGE = (
@@ -37,9 +36,11 @@ def read_onnx(path: Path, data: bytes) -> Chain:
         RefusedError: see `read_network`.
     """
     model = _parse(data)
-    _load_external(model, path)
+    beside = load_external(model, path)
     try:
-        return _Graph(model).follow()
+        graph = _Graph(model, len(data) + sum(map(len, beside.values())))
+        graph.chain.files_beside = digests(beside)
+        return graph.follow()
     except _DAMAGE as error:
         if isinstance(error, RefusedError):
             raise
@@ -53,28 +54,14 @@ def _parse(data: bytes) -> onnx.ModelProto:
         raise RefusedError("it is damaged or no ONNX file; copy or export it again") from error
     if not model.graph.node or not model.graph.output:
         raise RefusedError("it is damaged or no ONNX file: there is no graph in it")
+    require_few(len(model.graph.node))
     return model
-
-
-def _load_external(model: onnx.ModelProto, path: Path) -> None:
-    external = [t for t in model.graph.initializer if uses_external_data(t)]
-    if not external:
-        return
-    places = {e.value for t in external for e in t.external_data if e.key == "location"}
-    try:
-        load_external_data_for_model(model, str(path.parent))
-    except Exception as error:  # what onnx's checker raises has no public base but this
-        names = ", ".join(sorted(places)) or "unnamed files"
-        raise RefusedError(
-            f"its weights lie in {names}, which must lie beside it and be whole: {error}. Copy "
-            "the file too, or export the model as one file"
-        ) from error
 
 
 class _Graph:
     """The graph, with what is known to be constant, and where the walk has come to."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, n_bytes: int) -> None:
         self.opsets = model.opset_import
         self.graph = model.graph
         self.constants: dict[str, Array] = {
@@ -82,7 +69,7 @@ class _Graph:
         }
         given = self._only_input()
         self.current = given.name
-        self.chain = Chain(_shape_of(given))
+        self.chain = Chain(_shape_of(given), n_bytes)
 
     def follow(self) -> Chain:
         """Walk to the output."""
@@ -94,6 +81,7 @@ class _Graph:
                 if node.op_type not in FOLDED:
                     raise unsupported(f"{node.op_type} of constants", node.name)
                 inputs = [self.constants[name] for name in node.input if name]
+                self.chain.hold(_place(node), sum(array.size for array in inputs))
                 self.constants[node.output[0]] = fold(node, inputs)
                 self.chain.is_quantized |= node.op_type == "DequantizeLinear"
             else:
@@ -181,6 +169,7 @@ def _matmul(chain: Chain, node: onnx.NodeProto, inputs: Inputs) -> None:
 
 def _qlinear_matmul(chain: Chain, node: onnx.NodeProto, inputs: Inputs) -> None:
     weight, scale, zero = (_at(node, inputs, i).astype(np.float64) for i in (3, 4, 5))
+    require_spread(_place(node), weight, scale, zero)
     chain.dense(_place(node), ((weight - zero) * scale).T, None)
     _round(chain, _at(node, inputs, 7))
 
@@ -193,8 +182,12 @@ def _qgemm(chain: Chain, node: onnx.NodeProto, inputs: Inputs) -> None:
         raise unsupported("QGemm with transA", node.name)
     size, weight, scale, zero = (_at(node, inputs, i).astype(np.float64) for i in (1, 3, 4, 5))
     weight = weight.T if options.get("transB", 0) else weight  # (n_in, n_out)
+    require_spread(_place(node), weight, scale, zero)
     weight, alpha, bias = (weight - zero) * scale, options.get("alpha", 1.0), _optional(inputs, 6)
-    bias = None if bias is None else bias.astype(np.float64) * size * scale * alpha
+    if bias is not None:
+        bias = bias.astype(np.float64).ravel()
+        require_spread(_place(node), bias, size, scale)
+        bias = bias * size * scale * alpha
     chain.dense(_place(node), alpha * weight.T, bias)
     if len(inputs) > 8:
         _round(chain, _at(node, inputs, 8))
@@ -229,9 +222,9 @@ def _batch_normalization(chain: Chain, node: onnx.NodeProto, inputs: Inputs) -> 
         raise unsupported("BatchNormalization in training mode", node.name)
     if len(chain.shape) != 1:
         raise unsupported("BatchNormalization of more than one axis", node.name)
-    gain, shift, mean, variance = (_at(node, inputs, i).astype(np.float64) for i in (1, 2, 3, 4))
-    step = batch_norm(mean, variance, options.get("epsilon", 1e-5), gain, shift)
-    chain.affine(_place(node), step)
+    gain, shift, mean, variance = (_at(node, inputs, i) for i in (1, 2, 3, 4))
+    epsilon = options.get("epsilon", 1e-5)
+    chain.normalise(_place(node), mean, variance, epsilon, gain, shift)
 
 
 def _nothing(chain: Chain, node: onnx.NodeProto, inputs: Inputs) -> None:

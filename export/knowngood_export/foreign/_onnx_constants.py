@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from ._chain import unsupported
+from ._chain import require_spread, unsupported
 
 Array = NDArray[Any]
 Attributes = dict[str, Any]
@@ -25,7 +25,7 @@ def fold(node: onnx.NodeProto, inputs: Sequence[Array]) -> Array:
     """What a node of ``FOLDED`` makes of constants.
 
     Raises:
-        RefusedError: a Constant that holds no numbers.
+        RefusedError: a Constant that holds no numbers, or what would make them many more.
     """
     return FOLDED[node.op_type](attributes(node), inputs, node)
 
@@ -43,8 +43,11 @@ def _identity(_options: Attributes, inputs: Sequence[Array], _node: onnx.NodePro
     return inputs[0]
 
 
-def _cast(options: Attributes, inputs: Sequence[Array], _node: onnx.NodeProto) -> Array:
-    return inputs[0].astype(helper.tensor_dtype_to_np_dtype(options["to"]))
+def _cast(options: Attributes, inputs: Sequence[Array], node: onnx.NodeProto) -> Array:
+    dtype = helper.tensor_dtype_to_np_dtype(options["to"])
+    if dtype.kind not in "biuf":
+        raise unsupported(f"Cast to {dtype}", node.name)
+    return inputs[0].astype(dtype)
 
 
 def _transpose(options: Attributes, inputs: Sequence[Array], _node: onnx.NodeProto) -> Array:
@@ -71,13 +74,14 @@ def _unsqueeze(options: Attributes, inputs: Sequence[Array], _node: onnx.NodePro
     return np.expand_dims(inputs[0], _axes(options, inputs) or ())
 
 
-def _dequantize(options: Attributes, inputs: Sequence[Array], _node: onnx.NodeProto) -> Array:
+def _dequantize(options: Attributes, inputs: Sequence[Array], node: onnx.NodeProto) -> Array:
     steps, scale = (a.astype(np.float64) for a in inputs[:2])
     zero = inputs[2].astype(np.float64) if len(inputs) > 2 else np.zeros_like(scale)
     if scale.size > 1:
         shape = [1] * steps.ndim
         shape[options.get("axis", 1)] = scale.size
         scale, zero = scale.reshape(shape), zero.reshape(shape)
+    require_spread(f"DequantizeLinear ({node.name!r})", steps, scale, zero)
     real: Array = (steps - zero) * scale
     return real
 

@@ -12,10 +12,7 @@ import numpy as np
 from knowngood._errors import ModelFileError, UsageError
 from knowngood._network import Dense
 
-from ._chain import Chain, RefusedError
-
-MOST_BYTES = 2**31
-"""What ONNX and TFLite files can hold."""
+from ._chain import MOST_BYTES, Chain, RefusedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +27,7 @@ class ForeignNetwork:
         input_shape: of one die in the file, ``(640,)`` or ``(28, 28)``.
         is_quantized: the file computes in integers somewhere, so that its own results differ from
             those of the layers by its rounding.
+        files_beside: names and SHA-256 of further files that weights were read from.
     """
 
     path: Path
@@ -38,6 +36,7 @@ class ForeignNetwork:
     layers: tuple[Dense, ...]
     input_shape: tuple[int, ...]
     is_quantized: bool
+    files_beside: tuple[tuple[str, str], ...] = ()
 
     @property
     def n_tests(self) -> int:
@@ -46,8 +45,13 @@ class ForeignNetwork:
 
     @property
     def sha256(self) -> str:
-        """Digest of the file, external data of ONNX not included."""
+        """Digest of the file; those of files beside it are in ``files_beside``."""
         return hashlib.sha256(self.data).hexdigest()
+
+    def digests(self) -> str:
+        """The digests of all files read, in words."""
+        beside = (f"; {name} sha256 {digest}" for name, digest in self.files_beside)
+        return f"sha256 {self.sha256}{''.join(beside)}"
 
     def describe(self) -> str:
         """Format, widths and activations in words, for notes and the terminal."""
@@ -61,9 +65,9 @@ def read_network(path: str | Path) -> ForeignNetwork:
     """Read a dense autoencoder that was made elsewhere.
 
     Args:
-        path: ``.onnx`` (also with its weights in files beside it), ``.tflite`` (float, weights in
-            int8 or float16, or int8 throughout), or a Keras model in HDF5, ``.h5``, ``.hdf5`` or
-            ``.keras`` as Keras 2 wrote it.
+        path: ``.onnx`` (also with its weights in files of the same folder), ``.tflite`` (float,
+            weights in int8 or float16, or int8 throughout), or a Keras model in HDF5, ``.h5``,
+            ``.hdf5`` or ``.keras`` as Keras 2 wrote it.
 
     Raises:
         ModelFileError: the file is missing or damaged, has an operator that is not supported, has
@@ -80,7 +84,10 @@ def read_network(path: str | Path) -> ForeignNetwork:
             layers = chain.layers()
     except RefusedError as refusal:
         raise ModelFileError(f"{path} cannot be imported: {refusal}") from refusal
-    return ForeignNetwork(path, data, format_name, layers, chain.input_shape, chain.is_quantized)
+    beside = tuple(sorted(chain.files_beside.items()))
+    return ForeignNetwork(
+        path, data, format_name, layers, chain.input_shape, chain.is_quantized, beside
+    )
 
 
 _Reader = Callable[[Path, bytes], Chain]

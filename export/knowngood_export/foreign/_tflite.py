@@ -5,6 +5,7 @@ Integer weights and biases are dequantised; rounding between layers is left out.
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Callable
@@ -17,7 +18,15 @@ from numpy.typing import NDArray
 
 from knowngood._network import Activation
 
-from ._chain import Chain, RefusedError, require_known, require_same_width, unsupported
+from ._chain import (
+    Chain,
+    RefusedError,
+    require_few,
+    require_known,
+    require_same_width,
+    require_spread,
+    unsupported,
+)
 
 Array = NDArray[Any]
 _DAMAGE = (
@@ -60,7 +69,7 @@ def read_tflite(path: Path, data: bytes) -> Chain:
         RefusedError: see `read_network`.
     """
     try:
-        return _Graph(_parse(data)).follow()
+        return _Graph(_parse(data), len(data)).follow()
     except _DAMAGE as error:
         if isinstance(error, RefusedError):
             raise
@@ -70,16 +79,54 @@ def read_tflite(path: Path, data: bytes) -> Chain:
 def _parse(data: bytes) -> Any:
     if len(data) < 8 or not schema.Model.ModelBufferHasIdentifier(data, 0):
         raise RefusedError("it is damaged or no TFLite file: the mark TFL3 is missing")
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    packed = schema.Model.GetRootAs(data, 0)
+    _require_small(packed)
+    _require_own_names(packed, len(data))
+    model = schema.ModelT.InitFromObj(packed)
     if not model.subgraphs:
         raise RefusedError("it is damaged: there is no graph in it")
     return model
 
 
+def _require_small(model: Any) -> None:
+    """Count tables before they are unpacked: in a crafted file many may be one and the same."""
+    n_tables = model.SubgraphsLength() + model.BuffersLength() + model.OperatorCodesLength()
+    n_tables += model.MetadataLength() + model.SignatureDefsLength()
+    require_few(n_tables)
+    for i in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(i)
+        n_tables += graph.TensorsLength() + graph.OperatorsLength()
+        require_few(n_tables)
+        n_tables += sum(map(_n_dimensions, map(graph.Tensors, range(graph.TensorsLength()))))
+    for i in range(model.SignatureDefsLength()):
+        signature = model.SignatureDefs(i)
+        n_tables += signature.InputsLength() + signature.OutputsLength()
+    require_few(n_tables)
+
+
+def _require_own_names(model: Any, n_bytes: int) -> None:
+    """Refuse names that are longer together than the file: one shared by all its tensors."""
+    room = n_bytes
+    graphs = map(model.Subgraphs, range(model.SubgraphsLength()))
+    tensors = (graph.Tensors(i) for graph in graphs for i in range(graph.TensorsLength()))
+    codes = map(model.OperatorCodes, range(model.OperatorCodesLength()))
+    names = itertools.chain((t.Name() for t in tensors), (code.CustomCode() for code in codes))
+    for name in names:
+        room -= len(name or b"")
+        if room < 0:
+            raise RefusedError("the names of its tensors are longer than the file")
+
+
+def _n_dimensions(tensor: Any) -> int:
+    """Tables that describe how a tensor is sparse; mostly none."""
+    sparsity = tensor.Sparsity()
+    return 0 if sparsity is None else int(sparsity.DimMetadataLength())
+
+
 class _Graph:
     """The main graph, with what is known to be constant, and where the walk has come to."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, n_bytes: int) -> None:
         self.model, self.graph = model, model.subgraphs[0]
         self.tensors = self.graph.tensors
         self.constants: dict[int, Array] = {}
@@ -88,7 +135,7 @@ class _Graph:
         tensor = self.tensors[self.current]
         if tensor.type not in _VALUE_TYPES:
             raise RefusedError(f"its input is {_TYPES.get(tensor.type)}, expected numbers")
-        self.chain = Chain(self.shape_of(self.current))
+        self.chain = Chain(self.shape_of(self.current), n_bytes)
         self._note_rounding(self.current)
 
     def follow(self) -> Chain:
@@ -158,6 +205,7 @@ class _Graph:
         data = self.model.buffers[tensor.buffer].data
         if data is None or len(data) == 0:
             return None
+        self.chain.hold(f"the constant {index}", len(data))
         self.constants[index] = _real(tensor, np.asarray(data, dtype=np.uint8).tobytes())
         return self.constants[index]
 
@@ -185,6 +233,7 @@ def _real(tensor: Any, data: bytes) -> Array:
     zero = np.zeros(1) if steps.zeroPoint is None else np.asarray(steps.zeroPoint, np.float64)
     zero = np.broadcast_to(zero, (len(steps.scale),)).reshape(axes)
     scale = np.asarray(steps.scale, dtype=np.float64).reshape(axes)
+    require_spread("a quantised constant", values, scale)
     return (values.astype(np.float64) - zero) * scale
 
 

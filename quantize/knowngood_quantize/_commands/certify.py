@@ -17,7 +17,8 @@ from knowngood._errors import InputError, UsageError
 if TYPE_CHECKING:
     from knowngood import Scorer
     from knowngood._model_file import ModelFile
-    from knowngood_quantize.certificate import Certificate, CertificateGates
+    from knowngood._sealed import SealedModel
+    from knowngood_quantize.certificate import Certificate, CertificateGates, Circumstances
 
 _PAGE_SUFFIXES = (".html", ".htm")
 
@@ -155,11 +156,13 @@ def _refuse_without_good(args: argparse.Namespace) -> None:
 def _certify(args: argparse.Namespace) -> Certificate:
     from knowngood._model_file import read_model
     from knowngood_quantize.certificate import certify_scorers
+    from knowngood_quantize.certificate._doubts import require_same_model
     from knowngood_quantize.certificate._from_lots import dies_from_lots
 
     gates = _gates(args.gates)
     model = read_model(args.model)
     reference = _reference(model, args.reference)
+    require_same_model(reference._model, model)
     forms = dict(_forms(model, reference, args))
     dies, notes = dies_from_lots(reference.schema, args.good, args.defects, good_if=args.good_if)
     known = _known_before(model)
@@ -168,11 +171,21 @@ def _certify(args: argparse.Namespace) -> Certificate:
         forms,
         dies,
         gates=gates,
-        circumstances=replace(known, notes=notes, not_gated=_not_gated(forms)),
+        circumstances=replace(known, notes=notes, not_gated=_not_gated(forms, args)),
         progress=_progress(args),
     )
     named = (replace(f, model_id=forms[f.form].model_id) for f in certificate.forms)
-    return replace(certificate, forms=tuple(named))
+    return _doubted(replace(certificate, forms=tuple(named)), model, args)
+
+
+def _doubted(certificate: Certificate, model: ModelFile, args: argparse.Namespace) -> Certificate:
+    """With notes on dies that prove little; refused where they are too few."""
+    from knowngood_quantize.certificate._doubts import doubts, require_enough_dies
+
+    require_enough_dies(certificate)
+    sources = model.manifest.provenance.sources
+    told = doubts(certificate, sources, [*args.good, *args.defects])
+    return replace(certificate, notes=(*told, *certificate.notes))
 
 
 def _gates(path: str | None) -> CertificateGates:
@@ -191,7 +204,7 @@ def _reference(model: ModelFile, path: str | None) -> Scorer:
     if "fp32" not in source.precisions:
         raise UsageError(
             f"{source.path} holds {', '.join(source.precisions)} and no fp32 to compare with: name "
-            "the model.kgd that was exported with it, or an fp32 file (--reference FILE)"
+            "the .kgd that was exported with it (--reference model.kgd)"
         )
     is_bare = source.kind == "kgd" and why_not_here("native") is not None
     engine = "reference" if is_bare else None
@@ -214,11 +227,20 @@ def _forms(
     forms = [s for s in opened if _runs(s) != _runs(reference)]
     if not forms:
         raise UsageError(
-            f"{model.path} holds nothing but the reference, fp32 in {reference.engine_name}: name "
-            "another engine (--engine), or another reference (--reference FILE)"
+            f"{model.path} holds nothing but the reference, fp32 in {reference.engine_name}: "
+            f"{_other_than_reference(model)}"
         )
     for scorer in forms:
         yield f"{model.kind} {scorer.precision}", scorer
+
+
+def _other_than_reference(model: ModelFile) -> str:
+    if model.kind == "kgd":
+        return "name another engine or other kernels (--engine, --cpu-path)"
+    return (
+        "name the .kgd that was exported with it (--reference model.kgd), or another engine "
+        "(--engine)"
+    )
 
 
 def _runs(scorer: Scorer) -> tuple[str | None, ...]:
@@ -226,22 +248,41 @@ def _runs(scorer: Scorer) -> tuple[str | None, ...]:
     return scorer.model_id, scorer.precision, scorer.engine_name, scorer.cpu_path
 
 
-def _not_gated(forms: Mapping[str, Scorer]) -> tuple[str, ...]:
-    """Plain int8 of a file that offers verified verdicts, which are given unless told otherwise."""
+def _not_gated(forms: Mapping[str, Scorer], args: argparse.Namespace) -> tuple[str, ...]:
+    """Plain int8 beside the verified verdicts that its file gives unless told otherwise.
+
+    A precision that is asked for is gated: it is the one whose verdicts are to be relied upon.
+    """
+    if args.precision:
+        return ()
     return tuple(
         n for n, s in forms.items() if s.precision == "int8" and "verified" in s.precisions
     )
 
 
-def _known_before(model: ModelFile) -> Any:
-    """Recipe and bands are not measured again: the file's own certificate tells them."""
+def _known_before(model: ModelFile) -> Circumstances:
+    """Recipe and bands are not measured again: the file's own certificate tells them.
+
+    So it does of a graph's weights, which only its engine knows; those of a ``.kgd`` are counted.
+    """
     from knowngood_quantize.certificate import Certificate, Circumstances
 
     text = model.manifest.certificate
-    if not text:
-        return Circumstances()
-    carried = Certificate.from_json(text)
-    return Circumstances(recipe=carried.recipe, band_evidence=carried.band_evidence)
+    known = Circumstances()
+    if text:
+        carried = Certificate.from_json(text)
+        known = Circumstances(
+            recipe=carried.recipe,
+            band_evidence=carried.band_evidence,
+            weight_steps=carried.weight_steps,
+        )
+    return known if model.sealed is None else replace(known, weight_steps=_steps_in(model.sealed))
+
+
+def _steps_in(sealed: SealedModel) -> tuple[float, ...]:
+    from knowngood_quantize.int8 import steps_of_layers
+
+    return () if sealed.int8 is None else steps_of_layers(sealed.int8)
 
 
 def _progress(args: argparse.Namespace) -> Any:

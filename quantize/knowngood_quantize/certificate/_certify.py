@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from knowngood_quantize.yardstick import YIELD_LOSS_GRID
 from ._dies import CertificationDies
 from ._gates import DEFAULT_GATES, CertificateGates
 from ._measure import certify_form, certify_reference
-from ._record import Certificate
+from ._record import Certificate, FormCertificate
 from ._run import RejectedDies, score_form, score_reference
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class Circumstances:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     not_gated: tuple[str, ...] = ()
-    """Forms whose breaches are told and do not count."""
+    """Forms whose breaches are told and do not count, but for those of their weights."""
+    weight_steps: tuple[float, ...] = ()
 
 
 def certify_scorers(
@@ -68,9 +69,7 @@ def certify_scorers(
     for name, scorer in forms.items():
         progress(name)
         form = certify_form(expected, score_form(name, scorer, dies, rejected))
-        breaches = gates.breaches(form, of_reference.float64_error_worst)
-        is_gated = name not in circumstances.not_gated
-        certified.append(replace(form, breaches=breaches, is_gated=is_gated))
+        certified.append(_judged(form, gates, circumstances, of_reference.float64_error_worst))
     return Certificate(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         model_id=reference.model_id,
@@ -86,7 +85,36 @@ def certify_scorers(
         versions={**_versions(), **circumstances.versions},
         platform=platform.platform(),
         processor=processor(),
-        notes=circumstances.notes,
+        weight_steps=circumstances.weight_steps,
+        notes=(*circumstances.notes, *_notes(certified, gates)),
+    ).only(*forms)
+
+
+def _judged(
+    form: FormCertificate,
+    gates: CertificateGates,
+    circumstances: Circumstances,
+    float64_error: float | None,
+) -> FormCertificate:
+    """Coarse weights gate any form: no count of flips on few dies proves them harmless."""
+    steps = circumstances.weight_steps
+    is_coarse = bool(gates.of_weights(form, steps))
+    return replace(
+        form,
+        breaches=gates.breaches(form, float64_error, steps),
+        is_gated=is_coarse or form.form not in circumstances.not_gated,
+    )
+
+
+def _notes(forms: Sequence[FormCertificate], gates: CertificateGates) -> tuple[str, ...]:
+    """Which forms pass for want of dies: nothing was asked of their verdicts."""
+    unjudged = [f.form for f in forms if not any(gates.judges(p) for p in f.points)]
+    if not unjudged:
+        return ()
+    return (
+        f"verdicts of {', '.join(unjudged)} are not gated: none of the operating points from "
+        f"{100 * gates.fpr_low:g} to {100 * gates.fpr_high:g} % yield loss is supported by enough "
+        "good dies, so flips are reported only. Fit the thresholds on more good dies",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -12,6 +13,8 @@ from knowngood._errors import InputError
 
 _Record = TypeVar("_Record")
 _EXACT_INTEGERS = 2**53
+MAX_DEPTH = 32
+"""Of free-form JSON; recipes and evidence of bands nest three deep."""
 
 
 class Compact:
@@ -28,6 +31,18 @@ def pack(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: pack(v) for k, v in value.items()}
     return value
+
+
+def parse(text: str | bytes, where: str) -> Any:
+    """The JSON in ``text``; ``where`` names it in messages.
+
+    Raises:
+        InputError: it is none, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: expected JSON: {error}") from error
 
 
 def unpack(kind: type[_Record], data: Any, where: str) -> _Record:
@@ -54,7 +69,7 @@ def _unpack(kind: Any, data: Any, where: str) -> Any:
         return {key: _unpack(arguments[1], value, f"{where}.{key}") for key, value in items}
     if origin is Literal:
         return _one_of(arguments, data, where)
-    return data if kind is Any else _plain(kind, data, where)
+    return _free(data, where) if kind is Any else _plain(kind, data, where)
 
 
 def _unpack_record(kind: Any, data: Any, where: str) -> Any:
@@ -62,9 +77,18 @@ def _unpack_record(kind: Any, data: Any, where: str) -> Any:
     names = [f.name for f in fields(kind)]
     found = _named(names, data, where) if issubclass(kind, Compact) else _as(dict, data, where)
     if found.keys() != set(names):
-        wrong = ", ".join(sorted(found.keys() ^ set(names)))
-        raise InputError(f"{where}: expected the fields {', '.join(names)}; differing: {wrong}")
-    return kind(**{name: _unpack(hints[name], v, f"{where}.{name}") for name, v in found.items()})
+        wrong = _told("missing", set(names) - found.keys())
+        wrong += _told("unknown", found.keys() - set(names))
+        raise InputError(f"{where}: expected the fields {', '.join(names)}; {'; '.join(wrong)}")
+    values = {name: _unpack(hints[name], v, f"{where}.{name}") for name, v in found.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _told(what: str, names: set[str]) -> list[str]:
+    return [f"{what}: {', '.join(sorted(names))}"] if names else []
 
 
 def _named(names: list[str], data: Any, where: str) -> dict[str, Any]:
@@ -89,6 +113,16 @@ def _one_of(allowed: tuple[Any, ...], data: Any, where: str) -> Any:
     if data not in allowed:
         raise InputError(f"{where}: expected one of {', '.join(allowed)}, found {data!r}")
     return data
+
+
+def _free(data: Any, where: str, depth: int = 0) -> Any:
+    """Any JSON that can be written again: finite numbers, no deeper than ``MAX_DEPTH``."""
+    if depth > MAX_DEPTH:
+        raise InputError(f"{where}: expected at most {MAX_DEPTH} levels, found more")
+    if isinstance(data, (dict, list)):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            _free(value, f"{where}.{key}", depth + 1)
+    return _plain(float, data, where) if isinstance(data, float) else data
 
 
 def _plain(kind: type, data: Any, where: str) -> Any:

@@ -20,6 +20,8 @@ COLOURS = (
 )  # fmt: skip
 """Okabe–Ito first, told apart by colour-blind readers."""
 MARKERS = "osD^vPX*<"
+_ROUNDED = ("int8", "int16x8", "int8-full")
+"""Precisions with scores of one kind: those of "verified" are int8's, and fp32's in a band."""
 _LINEAR_TO = 0.1
 """Flips per 10,000 below which the axis is linear, so that 0 has its place."""
 
@@ -76,7 +78,7 @@ def _label_yield_loss(axes: Axes, certificate: Certificate) -> None:
 
 def error_chart(certificate: Certificate) -> str:
     """Relative score error against score, a panel for each form that rounds its layers."""
-    forms = [f for f in certificate.forms if f.error_by_score and f.precision != "fp32"]
+    forms = [f for f in certificate.forms if f.error_by_score and f.precision in _ROUNDED]
     if not forms:
         return ""
     n_columns = min(3, len(forms))
@@ -113,14 +115,15 @@ def _draw_errors(axes: Axes, form: FormCertificate, certificate: Certificate) ->
             linewidth=1.4 if is_default else 0.6,
             linestyle="-" if point.supported else (0, (3, 3)),
         )
-        if is_default and point.band_low is not None and point.band_high is not None:
-            axes.axvspan(point.band_low, point.band_high, color="#e69f00", alpha=0.3, linewidth=0)
 
 
 def detection_chart(certificate: Certificate) -> str:
-    """Detection by the reference, and what each form detects more or less, over yield loss."""
+    """Detection by the reference, and what each form detects more or less, over yield loss.
+
+    Not of "verified", whose scores are fp32's about one threshold only.
+    """
     reference, grid = certificate.reference, certificate.yield_loss
-    forms = [f for f in certificate.forms if f.curve]
+    forms = [f for f in certificate.forms if f.curve and f.precision != "verified"]
     if not reference.curve or not forms:
         return ""
     with figure_named("detection", 9.6, 3.3) as figure:

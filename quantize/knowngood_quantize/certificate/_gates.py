@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knowngood._errors import InputError
 
-from ._fields_json import pack, unpack
+from ._fields_json import pack, parse, unpack
 from ._rate import Rate
 
 if TYPE_CHECKING:
     from ._record import FormCertificate, PointCertificate
+
+
+def _require_limit(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise InputError(f"{name}: expected a finite 0 or more, found {value!r}")
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,13 @@ class FormLimits:
     spearman: float
     auc_change: float
 
+    def __post_init__(self) -> None:
+        of = f"limits of {self.precision}: "
+        for name in ("flips_good", "flips_defective", "bias", "auc_change"):
+            _require_limit(of + name, getattr(self, name))
+        if not -1 <= self.spearman <= 1:
+            raise InputError(f"{of}spearman: expected -1 to 1, found {self.spearman!r}")
+
 
 @dataclass(frozen=True)
 class CertificateGates:
@@ -52,28 +66,46 @@ class CertificateGates:
     Attributes:
         fpr_low, fpr_high: the operating points that are gated, both ends included.
         verified_flips: dies of each kind whose verdict "verified" may change.
-        rescoring: largest share of good dies that "verified" may score again.
+        rescoring: largest share of good dies that "verified" may score again; 1 asks nothing: its
+            verdicts are right however many dies that takes.
         fp32_flips: dies of each kind that an fp32 form of another engine may flip: those whose
             score lies within rounding of the threshold.
         fp32_error: largest relative score error of an fp32 form on good dies.
         float32_allowance: an fp32 form may also err by this multiple of what the reference errs
             against float64: a model that predicts its tests to a few percent of their sigma turns
             a rounding of the input into a larger one of its score.
+        weight_steps: fewest steps of int8 that the largest weight of any output may span, in forms
+            with rounded layers and in "verified", see `knowngood_quantize.int8.weight_steps`.
         limits: of the other precisions.
     """
 
     fpr_low: float = 0.001
     fpr_high: float = 0.02
     verified_flips: int = 0
-    rescoring: float = 0.25
+    rescoring: float = 1.0
     fp32_flips: int = 5
     fp32_error: float = 5e-6
     float32_allowance: float = 4.0
+    weight_steps: float = 64.0
     limits: tuple[FormLimits, ...] = (
         FormLimits("int8", 0.25, 0.01, 0.01, 0.98, 0.001),
         FormLimits("int16x8", 0.25, 0.01, 0.01, 0.98, 0.001),
         FormLimits("int8-full", 0.5, 0.03, 0.15, 0.85, 0.002),
     )
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fpr_low < 1:
+            raise InputError(f"fpr_low: expected between 0 and 1, found {self.fpr_low!r}")
+        if not self.fpr_low <= self.fpr_high < 1:
+            raise InputError(
+                f"fpr_high: expected from fpr_low, {self.fpr_low!r}, to less than 1, found "
+                f"{self.fpr_high!r}"
+            )
+        for name in (
+            "verified_flips", "rescoring", "fp32_flips", "fp32_error", "float32_allowance",
+            "weight_steps",
+        ):  # fmt: skip
+            _require_limit(name, getattr(self, name))
 
     def to_json(self) -> str:
         """JSON text that ``from_json`` reads back equal."""
@@ -81,16 +113,13 @@ class CertificateGates:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> CertificateGates:
-        """The gates written by ``to_json``.
+        """The gates written by ``to_json``; fields that are not there take their defaults.
 
         Raises:
             InputError: not gates, or a field this version does not know.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"gates: expected JSON: {error}") from error
-        return unpack(cls, data, "gates")
+        data = parse(text, "gates")
+        return unpack(cls, {**pack(cls()), **data} if isinstance(data, dict) else data, "gates")
 
     @classmethod
     def read(cls, path: str | Path) -> CertificateGates:
@@ -107,15 +136,19 @@ class CertificateGates:
             raise InputError(f"{path}: {error}") from error
 
     def breaches(
-        self, form: FormCertificate, float64_error: float | None = None
+        self,
+        form: FormCertificate,
+        float64_error: float | None = None,
+        weight_steps: Sequence[float] = (),
     ) -> tuple[str, ...]:
         """What is not allowed of a form, in words with figures; empty if it passes.
 
         Args:
             form: its own ``breaches`` are not looked at.
             float64_error: worst relative error of the reference against float64.
+            weight_steps: of the int8 layers that the form holds, as in `Certificate`.
         """
-        points = [p for p in form.points if p.supported and self._gates(p.fpr)]
+        points = [p for p in form.points if self.judges(p)]
         if form.precision == "verified":
             found = [b for p in points for b in self._of_verified(p)]
         elif form.precision == "fp32":
@@ -125,10 +158,23 @@ class CertificateGates:
             limits = self._limits_of(form)
             found = [*_of_form(form, limits)]
             found += [b for p in points for b in _of_point(p, limits)]
-        return (*_of_unscored(form), *found)
+        return (*_of_unscored(form), *self.of_weights(form, weight_steps), *found)
 
-    def _gates(self, fpr: float) -> bool:
-        return self.fpr_low * (1 - 1e-9) <= fpr <= self.fpr_high * (1 + 1e-9)
+    def judges(self, point: PointCertificate) -> bool:
+        """Whether verdicts at an operating point are gated: enough dies, and within the range."""
+        is_within = self.fpr_low * (1 - 1e-9) <= point.fpr <= self.fpr_high * (1 + 1e-9)
+        return point.supported and is_within
+
+    def of_weights(self, form: FormCertificate, steps: Sequence[float]) -> tuple[str, ...]:
+        """Breaches of the layers' weights, in words; none for a form without int8 layers."""
+        if form.precision == "fp32":
+            return ()
+        return tuple(
+            f"weights of layer {index}: the largest of an output spans {found:g} steps of int8, at "
+            f"least {self.weight_steps:g} are asked for: quantise with a scale per output channel"
+            for index, found in enumerate(steps)
+            if found < self.weight_steps
+        )
 
     def _limits_of(self, form: FormCertificate) -> FormLimits:
         for limits in self.limits:

@@ -32,6 +32,7 @@ def certificate_page(certificate: Certificate) -> bytes:
     page: str = template.render(
         certificate=certificate,
         words=words,
+        classes=words.classes(certificate),
         style=_text(knowngood.report.__name__, "style.css"),
         flips=_figures.flips_chart(certificate),
         errors=_figures.error_chart(certificate),

@@ -26,6 +26,16 @@ class Rate(Compact):
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.count <= self.n:
+            raise ValueError(f"expected 0 to {self.n} dies, found {self.count}")
+        is_inside = not self.n or self.low <= rounded(self.share) <= self.high
+        if not (0 <= self.low <= self.high <= 1 and is_inside):
+            raise ValueError(
+                f"expected bounds about {self.count} of {self.n} dies, found {self.low} to "
+                f"{self.high}"
+            )
+
     @classmethod
     def of(cls, count: int, n: int) -> Rate:
         """The rate of ``count`` dies among ``n``."""

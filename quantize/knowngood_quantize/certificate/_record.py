@@ -219,7 +219,8 @@ class Certificate:
     """What quantisation and conversion changed, and how sure that is.
 
     Attributes:
-        created: UTC, ISO 8601.
+        created: UTC, ISO 8601: when it was measured; in exported files, when the model was
+            trained, so that the same model gives the same bytes.
         model_id: of the reference's file, where it has one.
         default_fpr: the operating point that verdicts are given at unless told otherwise.
         dies_note: in words, where the dies come from and what they were used for before.
@@ -227,6 +228,9 @@ class Certificate:
         recipe: of int8, as its JSON; empty where unknown.
         band_evidence: what the bands of "verified" rest on, as JSON; empty without bands.
         versions: of knowngood, NumPy, Python … by name.
+        platform, processor: of the machine that certified, as the versions are.
+        weight_steps: of each int8 layer, the fewest steps that the largest weight of an output
+            spans; empty without int8 layers, and where they are not known.
         notes: what the reader has to know.
     """
 
@@ -244,6 +248,7 @@ class Certificate:
     versions: dict[str, str] = field(default_factory=dict)
     platform: str = ""
     processor: str = ""
+    weight_steps: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -257,8 +262,11 @@ class Certificate:
         return tuple(f"{f.form}: {b}" for f in self.forms if f.is_gated for b in f.breaches)
 
     def only(self, *forms: str) -> Certificate:
-        """The certificate of some forms, for the file that holds them."""
-        return replace(self, forms=tuple(f for f in self.forms if f.form in forms))
+        """The certificate of some forms, for the file that holds them; of fp32 alone, without the
+        steps of int8's weights."""
+        kept = tuple(f for f in self.forms if f.form in forms)
+        is_rounded = any(f.precision != "fp32" for f in kept)
+        return replace(self, forms=kept, weight_steps=self.weight_steps if is_rounded else ())
 
     def to_json(self) -> str:
         """Canonical JSON, as docs/format.md asks of a ``.kgd``."""

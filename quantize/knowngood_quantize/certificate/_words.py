@@ -11,16 +11,11 @@ from ._rate import Rate
 from ._record import Certificate, FormCertificate, PointCertificate, ReferenceCertificate
 
 ABSENT = "–"
-FLOAT32_ROUNDING = 1e-5
 
 
 def share(value: float | None) -> str:
-    """As per cent, ``0.28 %``; as a power of ten where it is rounding of float32."""
-    if value is None:
-        return ABSENT
-    if 0 < value < FLOAT32_ROUNDING:
-        return small(value)
-    return percent(value).replace("\N{NO-BREAK SPACE}", " ")
+    """As per cent, ``0.28 %``, rounding of float32 too: a column has one unit."""
+    return ABSENT if value is None else percent(value).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def signed_share(value: float | None) -> str:
@@ -28,11 +23,6 @@ def signed_share(value: float | None) -> str:
     if value is None or value == 0:
         return share(value)
     return f"{'−' if value < 0 else '+'}{share(abs(value))}"
-
-
-def small(value: float | None) -> str:
-    """With two digits, as a power of ten where it is small: ``5.5e-06``."""
-    return ABSENT if value is None else f"{value:.2g}"
 
 
 def correlation(value: float | None) -> str:
@@ -50,6 +40,11 @@ def flips(rate: Rate) -> str:
         return ABSENT
     bounds = "…".join(_short(1e4 * bound) for bound in (rate.low, rate.high))
     return f"{_short(rate.per_10_000)} ({bounds})"
+
+
+def flips_alone(rate: Rate) -> str:
+    """Per 10,000 dies: ``3.3``."""
+    return _short(rate.per_10_000) if rate.n else ABSENT
 
 
 def _short(value: float) -> str:
@@ -81,6 +76,35 @@ def outcome(form: FormCertificate) -> str:
     return "BREACHED" if form.is_gated else "beyond the limits; reported, not gated"
 
 
+def scores_of(form: FormCertificate, default_fpr: float) -> str:
+    """Which scores "verified" figures are of, since they are a mixture; empty for other forms."""
+    if form.precision != "verified":
+        return ""
+    return f"int8, and fp32 where rescored at {share(default_fpr)}"
+
+
+def expected_rescoring(certificate: Certificate, fpr: float) -> float | None:
+    """The share of good dies that the file's bands were expected to put aside; None if not told."""
+    points = certificate.band_evidence.get("points")
+    for point in points if isinstance(points, list) else ():
+        if isinstance(point, dict) and point.get("fpr") == fpr:
+            found = point.get("expected_rescoring")
+            return float(found) if isinstance(found, (int, float)) else None
+    return None
+
+
+def band(point: PointCertificate) -> str:
+    """The int8 scores that "verified" puts aside: ``3.012…3.254``."""
+    if point.band_low is None or point.band_high is None:
+        return ABSENT
+    return f"{point.band_low:.4g}…{point.band_high:.4g}"
+
+
+def classes(certificate: Certificate) -> list[str]:
+    """Of defects, in the order of the sets of dies: JSON sorts the keys of what was detected."""
+    return [d.name for d in certificate.dies if d.kind == "defective"]
+
+
 def dies(certificate: Certificate) -> str:
     """``30,000 good, 6,000 defective (spike 1,500, …)``."""
     good = ", ".join(f"{d.n:,} {d.name}" for d in certificate.dies if d.kind == "good")
@@ -90,13 +114,19 @@ def dies(certificate: Certificate) -> str:
     return f"{good}, {total}" + (f" ({classes})" if classes else "")
 
 
+def weight_steps(certificate: Certificate) -> str:
+    """Of all outputs: ``119, 118 steps of int8 at least for each output's largest weight …``."""
+    steps = ", ".join(f"{found:g}" for found in certificate.weight_steps)
+    return f"{steps} steps of int8 at least for each output's largest weight, layer by layer"
+
+
 def float64_error(reference: ReferenceCertificate) -> str:
     """fp32's own error."""
     if not reference.n_float64:
         return "not compared with float64"
     return (
-        f"its own score error against float64: median {small(reference.float64_error_median)}, "
-        f"worst {small(reference.float64_error_worst)} of {reference.n_float64:,} good dies"
+        f"its own score error against float64: median {share(reference.float64_error_median)}, "
+        f"worst {share(reference.float64_error_worst)} of {reference.n_float64:,} good dies"
     )
 
 

@@ -18,7 +18,7 @@ def certificate_facts(text: str) -> dict[str, Any] | None:
         return None
     try:
         return _facts(json.loads(text))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
         return {"unreadable": "not a certificate that this version of knowngood knows"}
 
 
@@ -38,6 +38,7 @@ def _form(form: dict[str, Any], fpr: float) -> dict[str, Any]:
     rates = ("flips_good", "flips_defective", "rescored_good")
     return {
         "form": str(form["form"]),
+        "supported": bool(point["supported"]),
         "is_gated": bool(form["is_gated"]),
         "breaches": [str(breach) for breach in form["breaches"]],
         **{name: _counted(point.get(name)) for name in rates},
@@ -57,7 +58,11 @@ def certificate_lines(facts: dict[str, Any] | None) -> Iterator[str]:
         yield f"  certificate {facts['unreadable']}"
         return
     at = f"at a yield loss of {facts['fpr']:.2%}"
-    yield f"  certificate {at}; 'knowngood certify' shows all of it"
+    unsupported = any(not form["supported"] for form in facts["forms"])
+    note = ", which too few dies support" if unsupported else ""
+    yield f"  certificate {at}{note}; 'knowngood certify' shows all of it"
+    if not facts["forms"]:
+        yield "              nothing but fp32, the reference that every form is held against"
     for form in facts["forms"]:
         yield f"              {_describe(form)}"
 

@@ -185,8 +185,16 @@ def _describe_drift(drift: dict[str, Any]) -> str:
 def _lot_facts(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"there is no file {path}")
+    _refuse_certificate(path)
     names = [suffix.lower() for suffix in path.suffixes[-2:]]
     return _stdf_facts(path) if _STDF_SUFFIXES & set(names) else _table_facts(path)
+
+
+def _refuse_certificate(path: Path) -> None:
+    """A certificate lies beside the model files of an export."""
+    is_json = path.suffix.lower() == ".json" and path.is_file()
+    if is_json and b'"knowngood_certificate"' in path.read_bytes():
+        raise InputError(f"{path} is a certificate: 'knowngood certify {path}' shows it")
 
 
 def _stdf_facts(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import suppress
 
 import numpy as np
@@ -170,3 +171,74 @@ def test_damaged_files_are_refused_or_read(folder, valid, changes, length):
     with suppress(ModelFileError):  # any other exception fails
         network = read_network(folder / "damaged.h5")
         assert all(np.isfinite(la.weight).all() for la in network.layers)
+
+
+@pytest.fixture
+def own_file(folder):
+    """A valid file, open to be changed; and one beside it that it has no business with."""
+    import h5py
+
+    (folder / "secret").write_bytes(np.float32([1, 2, 3]).tobytes())
+    write_keras(folder / "own.h5", [DENSE], WEIGHTS, n_in=[3])
+    with h5py.File(folder / "own.h5", "r+") as file:
+        del file["model_weights/d/d/bias:0"]
+        yield file
+
+
+def refused_as_changed(file, message):
+    path = file.filename
+    file.close()
+    with pytest.raises(ModelFileError, match=message):
+        read_network(path)
+
+
+def test_weights_stored_in_another_file_are_refused(folder, own_file):
+    own_file["model_weights/d/d"].create_dataset(
+        "bias:0", (3,), "f4", external=[(str(folder / "secret"), 0, 12)]
+    )
+    refused_as_changed(own_file, r"d/bias:0 lie in another file, which is not read")
+
+
+def test_weights_put_together_of_other_files_are_refused(folder, own_file):
+    import h5py
+
+    layout = h5py.VirtualLayout((3,), "f4")
+    layout[:] = h5py.VirtualSource(str(folder / "valid.h5"), "model_weights/d/d/bias:0", (3,))
+    own_file["model_weights/d/d"].create_virtual_dataset("bias:0", layout)
+    refused_as_changed(own_file, r"d/bias:0 lie in another file, which is not read")
+
+
+@pytest.mark.parametrize("place", ["model_weights/d/d/bias:0", "model_weights/d", "model_weights"])
+@pytest.mark.parametrize("kind", ["ExternalLink", "SoftLink"])
+def test_links_are_not_followed(folder, valid, own_file, kind, place):
+    import h5py
+
+    if place in own_file:
+        own_file.move(place, "elsewhere")
+    target = "/elsewhere" if "elsewhere" in own_file else "/model_weights/d/d/kernel:0"
+    link = h5py.SoftLink(target)
+    if kind == "ExternalLink":
+        link = h5py.ExternalLink(str(folder / "valid.h5"), place)
+    own_file[place] = link
+    refused_as_changed(own_file, f"{place} is a link to something else")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": (20_000, 20_000), "dtype": "f4", "chunks": (1000, 1000)}, "larger than the"),
+        (
+            {"shape": (3,), "maxshape": (None,), "dtype": "f4", "chunks": (2**28,)},
+            "larger than the",
+        ),
+        ({"shape": (3, 1, 1), "dtype": "f4"}, "at most 2 axes"),
+        ({"shape": (3,), "dtype": "S9"}, r"are \|S9 of shape \(3,\): expected numbers"),
+    ],
+)
+def test_weights_that_would_fill_the_memory_are_refused_unread(own_file, options, message):
+    own_file["model_weights/d/d"].create_dataset("bias:0", **options)
+    tracemalloc.start()
+    refused_as_changed(own_file, f"d/bias:0.*{message}")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**24
