@@ -65,8 +65,8 @@ class Int8Recipe:
         rounding: "gptq": weights rounded together, so that the network's outputs on good dies move
             least; "nearest": each by itself.
         fill_spare_neurons: hidden neurons that do nothing carry copies of others, which makes
-            weights finer and costs nothing; with "gptq", a scale per channel, and no fewer dies than
-            the widest layer is wide.
+            weights finer and costs nothing; with "gptq", a scale per channel, and as many dies as
+            the widest layer has inputs.
         bias_correction: biases such that each layer's outputs on good dies are right in the mean.
         smoothing: strength of SmoothQuant between the layers, 0 (none) to 1.
     """
