@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from certified_scores import POINTS, disturbed, int8, reference, scored, verified
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from certified_scores import POINTS, disturbed, int8, reference, scored, verified
 from knowngood import NotEnoughDataError, UsageError
 from knowngood_quantize.certificate import ScoredDies, certify_form, certify_reference
 
