@@ -24,6 +24,7 @@ REFUSE_NOTHING = CertificateGates(
     rescoring=1.0,
     fp32_flips=10**9,
     weight_steps=0.0,
+    noise_bias=1e9,
     limits=tuple(
         FormLimits(p, flips_good=1e9, flips_defective=1.0, bias=1e9, spearman=-1.0, auc_change=1.0)
         for p in ("int8", "int16x8", "int8-full")

@@ -18,6 +18,7 @@ from knowngood._network import Dense
 from knowngood.engines import open_engine
 from knowngood_export import AutoencoderDetector, _drafts, _make_files, _sealing
 from knowngood_export._fit import AutoencoderConfig, Part, with_thresholds
+from knowngood_export._trained import Int8Dies
 from knowngood_export.baselines import fit_baselines
 from knowngood_export.export import export_trained
 from knowngood_quantize.certificate import Certificate, CertificateGates, FormLimits
@@ -182,6 +183,16 @@ def test_a_file_that_computes_something_else_is_not_written(trained, tmp_path, m
     with pytest.raises(ModelFileError, match=r"model\.kgd"):
         export_trained(trained, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_int8_that_is_noise_is_refused_whatever_verified_mends(trained, tmp_path):
+    dies = trained.int8_dies
+    wild = dies.rounding.values * np.where(np.arange(N_TESTS) % 2, np.float32(1000), np.float32(1))
+    in_other_units = Part(wild.astype(np.float32), dies.rounding.group)
+    spoilt = replace(trained, int8_dies=Int8Dies(in_other_units, dies.bands))
+    with pytest.raises(GateError, match=r"kgd int8: median relative score error of good dies"):
+        export_trained(spoilt, tmp_path / "out", ("kgd",))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_breach_of_verified_writes_nothing(trained, tmp_path):

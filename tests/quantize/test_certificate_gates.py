@@ -91,6 +91,16 @@ def test_unsupported_points_are_not_gated():
     assert GATES.breaches(with_point(SAME, 0.001, flips_good=flips, supported=True))
 
 
+def test_too_few_dies_judge_no_bias_but_noise_is_refused_all_the_same():
+    few = replace(SAME, points=tuple(replace(p, supported=False) for p in SAME.points))
+    biased = replace(few, error=ScoreError(50, bias=0.07), spearman=0.8, auc_change=0.01)
+    assert GATES.breaches(biased) == ()
+    noise = replace(biased, error=ScoreError(50, bias=1.25))
+    (breach,) = GATES.breaches(noise)
+    assert breach == "median relative score error of good dies: 1.25, at most 1 is allowed"
+    assert GATES.of_noise(replace(noise, precision="verified")) == ()
+
+
 @pytest.mark.parametrize("kind", ["good", "defective"])
 def test_one_flip_of_verified_is_a_breach(kind):
     flipped = with_point(VERIFIED, 0.005, **{f"flips_{kind}": Rate.of(1, 10**6)})

@@ -96,9 +96,9 @@ def _judged(
     circumstances: Circumstances,
     float64_error: float | None,
 ) -> FormCertificate:
-    """Coarse weights gate any form: no count of flips on few dies proves them harmless."""
+    """Coarse weights and noise gate any form: no few flips on few dies prove them harmless."""
     steps = circumstances.weight_steps
-    is_coarse = bool(gates.of_weights(form, steps))
+    is_coarse = bool(gates.of_weights(form, steps) or gates.of_noise(form))
     return replace(
         form,
         breaches=gates.breaches(form, float64_error, steps),

@@ -61,7 +61,7 @@ class CertificateGates:
 
     Shares are breached only by their lower 95 % bound, so that a handful of dies is no breach.
     Unsupported operating points are reported and never gated; where the dies support none, they
-    are too few to judge a change of the AUC by, too.
+    are too few to hold bias, order and AUC to the limits of a form, too.
 
     Attributes:
         fpr_low, fpr_high: the operating points that are gated, both ends included.
@@ -76,6 +76,8 @@ class CertificateGates:
             a rounding of the input into a larger one of its score.
         weight_steps: fewest steps of int8 that the largest weight of any output may span, in forms
             with rounded layers and in "verified", see `knowngood_quantize.int8.weight_steps`.
+        noise_bias: magnitude of the median relative score error of good dies from which the scores
+            of a rounded form are noise, whatever the dies support and whatever "verified" mends.
         limits: of the other precisions.
     """
 
@@ -87,6 +89,7 @@ class CertificateGates:
     fp32_error: float = 5e-6
     float32_allowance: float = 4.0
     weight_steps: float = 64.0
+    noise_bias: float = 1.0
     limits: tuple[FormLimits, ...] = (
         FormLimits("int8", 0.25, 0.01, 0.01, 0.98, 0.001),
         FormLimits("int16x8", 0.25, 0.01, 0.01, 0.98, 0.001),
@@ -103,7 +106,7 @@ class CertificateGates:
             )
         for name in (
             "verified_flips", "rescoring", "fp32_flips", "fp32_error", "float32_allowance",
-            "weight_steps",
+            "weight_steps", "noise_bias",
         ):  # fmt: skip
             _require_limit(name, getattr(self, name))
 
@@ -156,7 +159,7 @@ class CertificateGates:
             found += [b for p in points for b in self._of_fp32_point(p)]
         else:
             limits = self._limits_of(form)
-            found = [*_of_form(form, limits)]
+            found = _of_form(form, limits) if points else list(self.of_noise(form))
             found += [b for p in points for b in _of_point(p, limits)]
         return (*_of_unscored(form), *self.of_weights(form, weight_steps), *found)
 
@@ -175,6 +178,13 @@ class CertificateGates:
             for index, found in enumerate(steps)
             if found < self.weight_steps
         )
+
+    def of_noise(self, form: FormCertificate) -> tuple[str, ...]:
+        """The breach of a rounded form whose scores tell nothing any more."""
+        if form.precision in ("fp32", "verified") or form.error.bias is None:
+            return ()
+        what = "median relative score error of good dies"
+        return tuple(_above(what, abs(form.error.bias), self.noise_bias))
 
     def _limits_of(self, form: FormCertificate) -> FormLimits:
         for limits in self.limits:
@@ -234,8 +244,7 @@ def _of_unscored(form: FormCertificate) -> list[str]:
 
 def _of_form(form: FormCertificate, limits: FormLimits) -> list[str]:
     bias = None if form.error.bias is None else abs(form.error.bias)
-    enough = any(point.supported for point in form.points)
-    change = abs(form.auc_change) if enough and form.auc_change is not None else None
+    change = None if form.auc_change is None else abs(form.auc_change)
     found = _above("median relative score error of good dies", bias, limits.bias)
     found += _above("change of the AUC", change, limits.auc_change)
     if form.spearman is not None and form.spearman < limits.spearman:
