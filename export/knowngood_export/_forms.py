@@ -120,13 +120,17 @@ def require_writable(network: Network, forms: tuple[Form, ...]) -> None:
     Raises:
         UsageError: a layer is too wide, or int8-full has no operator for an activation.
     """
-    _require_width(network, forms)
+    require_width(max(network.widths), forms)
     if any(form.precision == "int8-full" for form in forms):
         require_operators(network.layers)
 
 
-def _require_width(network: Network, forms: tuple[Form, ...]) -> None:
-    widest = max(network.widths)
+def require_width(widest: int, forms: tuple[Form, ...]) -> None:
+    """Refuse a layer, or so many tests, that one of the forms cannot hold.
+
+    Raises:
+        UsageError: naming the form, the width and what it holds at most.
+    """
     limited = [f for f in forms if f.format == "kgd" or f.precision != "fp32"]
     if limited and widest > MAX_WIDTH:
         raise UsageError(

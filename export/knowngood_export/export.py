@@ -30,7 +30,7 @@ from knowngood_quantize.int8 import Int8Recipe
 from ._certified import certify_drafts
 from ._conversions import Recipe
 from ._drafts import MadeFile
-from ._forms import FORMATS, PRECISIONS, Form, choose_forms, require_writable
+from ._forms import FORMATS, PRECISIONS, Form, choose_forms, require_width, require_writable
 from ._make_files import Job
 from ._trained import TrainedModel
 
@@ -315,7 +315,9 @@ def export_model(
 
     forms = choose_forms(tuple(formats), tuple(precision))
     request = Request(schema, scaler, head, k, fpr)
-    trained = trained_from_module(module, np.asarray(good_values), group, request)
+    values = np.asarray(good_values)
+    require_width(values.shape[-1] if values.ndim else 0, forms)
+    trained = trained_from_module(module, values, group, request)
     return _export(
         trained, out_dir, _Order(forms, fpr, recipe, gates, fall_back, progress=progress)
     )

@@ -285,3 +285,12 @@ def test_a_file_in_the_folders_place_is_told(trained, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UsageError, match="cannot make the folder"):
         export_trained(trained, tmp_path / "out")
+
+
+def test_too_many_inputs_for_int8_are_refused_before_any_work(tmp_path):
+    values = np.zeros((100, 70_000), dtype=np.float32)
+    with pytest.raises(UsageError, match=r"70,000 wide, onnx int8 holds at most 66,000: beyond"):
+        export_model(
+            nn.Linear(1, 1), values, tmp_path / "out", formats=("onnx",), precision=("int8",)
+        )
+    assert not (tmp_path / "out").exists()
