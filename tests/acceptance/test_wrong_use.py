@@ -24,7 +24,7 @@ CASES: dict[tuple[str, ...], tuple[str, ...]] = {
     (*SCORE, "--fpr", "low"): ("--fpr", "'low'"),
     (*SCORE, "--fpr", "0.3"): ("30.0000%", "Supported here", "0.02"),
     (*SCORE, "--fpr", "nan"): ("nan", "Supported here"),
-    (*SCORE, "--fpr", "0.0005"): ("0.05%", "10 are needed", "--extrapolate"),
+    (*SCORE, "--fpr", "0.0005"): ("0.05%", "fewer than 10 are expected", "--extrapolate"),
     (*SCORE, "--engine", "litert"): ("litert", ".onnx"),
     (*SCORE, "--engine", "native"): ("native",),
     (*SCORE, "--engine", "gpu"): ("gpu", "onnxruntime"),
