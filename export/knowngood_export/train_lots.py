@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -31,6 +30,7 @@ from ._judge_detectors import (
     fit_detectors,
     tester_fail_figures,
 )
+from ._sources import source_of
 from ._trained import CalibrationSet, Int8Dies, TrainedModel
 from ._versions import versions
 
@@ -92,7 +92,7 @@ def train_lots(
     if not paths:
         raise UsageError("no lots to train on; name at least one file")
     lots = [read_lot(path, good_if=good_if) for path in paths]
-    sources = tuple(_source(Path(path), lot) for path, lot in zip(paths, lots, strict=True))
+    sources = tuple(source_of(Path(path), lot) for path, lot in zip(paths, lots, strict=True))
     return train_on_lots(lots, config=config, sources=sources, progress=progress)
 
 
@@ -252,9 +252,3 @@ def _provenance(
         learning_curve=detectors.learning_curve,
         notes=data.notes,
     )
-
-
-def _source(path: Path, lot: Lot) -> Source:
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Source(path.name, digest, len(lot.dies))
